@@ -1,0 +1,122 @@
+"""`check`: configuration, policies, engine, log: what is wrong, and how to mend it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from bridge.cli.options import config_option, json_option
+from bridge.config.settings import Settings, load_settings
+from bridge.errors import BridgeError, EvidenceLocked
+from bridge.evidence.store import SqliteStore, owned
+from bridge.model.policy import GATE, PolicySet
+from bridge.policy.load import load
+from bridge.policy.opa import find_opa, require_version
+from bridge.registry import ENGINES
+from bridge.server import tls_context
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Report:
+    """One line for each thing that was looked at."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, what: str, state: str, text: str) -> None:
+        self.lines.append({"check": what, "state": state, "text": text})
+
+    @property
+    def bad(self) -> bool:
+        return any(line["state"] == "bad" for line in self.lines)
+
+
+@click.command()
+@config_option
+@json_option
+def check(config: Path | None, *, as_json: bool) -> None:
+    """Look at configuration, policies, engine and log without serving. Exit code 1 when something is bad."""
+    report = Report()
+    settings = _try(report, "configuration", lambda: load_settings(config))
+    if settings is not None:
+        _check_all(settings, report)
+    for line in report.lines:
+        click.echo(orjson.dumps(line).decode() if as_json else f"{line['state']:<4} {line['check']}: {line['text']}")
+    if report.bad:
+        raise click.exceptions.Exit(1)
+
+
+def _check_all(settings: Settings, report: Report) -> None:
+    report.add("configuration", "good", f"listens on {settings.server.host}:{settings.server.port}")
+    if settings.policy.max_token_lifetime_s is None:
+        report.add(
+            "configuration", "warn", "policy.max_token_lifetime_s is not set: only policies limit a token's life"
+        )
+    if _try(report, "tls", lambda: tls_context(settings)) is not None:
+        report.add("tls", "good", "certificate and key fit")
+    opa = _try(report, "opa", lambda: find_opa(settings.engine.opa))
+    version = _try(report, "opa", lambda: require_version(opa)) if opa else None
+    if opa is not None and version is not None:
+        report.add("opa", "good", f"{opa} is OPA {version}")
+        policy_set = _try(report, "policies", lambda: load(Path(settings.policy.path), opa))
+        if policy_set is not None:
+            _describe(policy_set, report)
+            _try(report, "engine", lambda: asyncio.run(_ask_engine(settings, opa, policy_set, report)))
+    _check_log(settings, report)
+
+
+def _describe(policy_set: PolicySet, report: Report) -> None:
+    text = f"{len(policy_set.scopes)} scopes, {len(policy_set.prefixes)} prefixes, revision {policy_set.revision}"
+    report.add("policies", "good", text)
+    if GATE not in policy_set.packages:
+        report.add("policies", "warn", f"package {GATE} is missing: every request will be denied")
+    for package in policy_set.packages.values():
+        if package.owner is None:
+            report.add("policies", "warn", f"{package.file}:{package.row}: {package.name} has no owner (authors)")
+
+
+async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, report: Report) -> None:
+    engine = ENGINES[settings.engine.kind](settings, opa)
+    try:
+        await engine.start(policy_set)
+        status = engine.status()
+        where = settings.engine.url if settings.engine.kind == "opa" else "an OPA child"
+        text = f"{where} answers with this policy set" if status.ready else f"{where}: {status.detail}"
+        report.add("engine", "good" if status.ready else "bad", text)
+    finally:
+        await engine.close()
+
+
+def _check_log(settings: Settings, report: Report) -> None:
+    folder = Path(settings.evidence.path)
+    if not folder.exists():
+        report.add("log", "good", f"{folder} does not exist yet and will be made")
+        return
+
+    def try_to_write() -> bool:
+        try:
+            with owned(folder):
+                store = SqliteStore(folder, "check")
+                store.open()
+                store.close()
+        except EvidenceLocked:
+            report.add("log", "good", f"a running bridge writes to {folder}")
+            return True
+        report.add("log", "good", f"{folder} can be written")
+        return True
+
+    _try(report, "log", try_to_write)
+
+
+def _try(report: Report, what: str, action: Callable[[], T]) -> T | None:
+    try:
+        return action()
+    except BridgeError as error:
+        for reason in getattr(error, "reasons", None) or (str(error),):
+            report.add(what, "bad", reason)
+        return None

@@ -1,0 +1,120 @@
+"""`log …`: for auditors. Reads the evidence log, running or not."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from bridge.cli.options import config_option, json_option
+from bridge.config.settings import load_settings
+from bridge.evidence.query import Filter, Found, LogReader
+from bridge.model.times import parse_rfc3339
+
+OUTCOMES = ("allow", "deny", "conditional")
+
+
+class Instant(click.ParamType):
+    """RFC 3339, or a full date (its midnight in UTC); ms since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        instant = parse_rfc3339(value, date_allowed=True)
+        if instant is None:
+            self.fail(f"{value!r} is not a time: write 2026-03-01 or 2026-03-01T00:00:00Z", param, ctx)
+        return instant
+
+
+@click.group()
+def log() -> None:
+    """Read the evidence log."""
+
+
+@log.command()
+@click.argument("wanted", metavar="ID")
+@click.option("--input", "with_input", is_flag=True, help="The exact document that the engine saw, too.")
+@config_option
+@json_option
+def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -> None:
+    """Show one entry by its id (the decision_id) or index, with the entries that follow from it."""
+    with _reader(config) as reader:
+        found = reader.show(wanted)
+        if not found:
+            click.echo(f"no entry {wanted}", err=True)
+            raise click.exceptions.Exit(1)
+        for one in found:
+            document = _document(one)
+            digest = one.entry.get("input_digest")
+            if with_input and digest:
+                raw = reader.input(bytes.fromhex(digest))
+                document["input"] = "erased" if raw is None else orjson.loads(raw)
+            if as_json:
+                click.echo(orjson.dumps(document).decode())
+            else:
+                click.echo(_marks(one.entry))
+                click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+@log.command()
+@config_option
+@json_option
+@click.option("--client")
+@click.option("--subject")
+@click.option("--scope", help="With --outcome: the outcome of this scope.")
+@click.option("--outcome", type=click.Choice(OUTCOMES))
+@click.option("--rule", help="A finding's code, or PACKAGE/CODE.")
+@click.option("--owner", help="Part of a package owner's name.")
+@click.option("--exception", help="An exception path or id; 'any' for all of them.")
+@click.option("--from", "since", type=Instant())
+@click.option("--to", "until", type=Instant(), help="Not included.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
+    """Find entries, newest first. Entries on an exception path are marked with '!'."""
+    with _reader(config) as reader:
+        found = reader.query(Filter(**wanted))
+        for one in found:
+            click.echo(orjson.dumps(_document(one)).decode() if as_json else _line(one))
+        if not as_json and len(found) == wanted["limit"]:
+            click.echo(f"(the newest {len(found)}; --limit for more)", err=True)
+
+
+@contextmanager
+def _reader(config: Path | None) -> Iterator[LogReader]:
+    reader = LogReader(Path(load_settings(config).evidence.path))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _document(one: Found) -> dict[str, Any]:
+    """The entry with its place in the log; `leaf_hash` is recomputed, never believed."""
+    computed = hashlib.sha256(b"\x00" + one.data).digest()
+    return {
+        "index": one.index,
+        "leaf_hash": base64.b64encode(computed).decode(),
+        **({} if computed == one.leaf_hash else {"leaf_hash_differs": base64.b64encode(one.leaf_hash).decode()}),
+        "entry": one.entry,
+    }
+
+
+def _marks(entry: dict[str, Any]) -> str:
+    paths = [e["path"] + (f" {e['id']}" if "id" in e else "") for e in entry.get("exceptions", ())]
+    return f"! exception path: {', '.join(paths)}" if paths else "no exception path"
+
+
+def _line(one: Found) -> str:
+    entry = one.entry
+    request = entry.get("request", {})
+    scopes = " ".join(f"{s}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
+    mark = "!" if entry.get("exceptions") else " "
+    client = request.get("client", {}).get("id", "-")
+    outcome = entry.get("outcome", "-")
+    return (
+        f"{mark} {one.index:>8} {entry['time']} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}"
+    )

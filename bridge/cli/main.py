@@ -1,0 +1,37 @@
+"""`issuance-bridge`: parse, call, print. Exit codes: 0 good, 1 the check failed, 2 wrong use."""
+
+import sys
+
+import click
+
+from bridge import __version__
+from bridge.cli import check, log, policy, serve
+from bridge.errors import BridgeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="issuance-bridge")
+def cli() -> None:
+    """Asks Open Policy Agent before a token is minted, and keeps evidence of the answer."""
+
+
+cli.add_command(serve.serve)
+cli.add_command(check.check)
+cli.add_command(policy.policy)
+cli.add_command(log.log)
+
+
+def run() -> None:
+    """The console script."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(1)
+    except BridgeError as error:
+        click.echo(f"issuance-bridge: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,196 @@
+"""The configuration: a TOML file, and environment variables `BRIDGE__SECTION__KEY` on top of it. Built once, passed down."""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge.errors import ConfigFault
+from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
+
+Role = Literal["token_service", "auditor", "operator"]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/@-]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSection(_Section):
+    """Where and how the bridge listens, and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8380, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    deadline_ms: int = Field(default=1000, ge=20, le=60_000, description="the whole request")
+    max_scopes: int = Field(default=256, ge=1, le=256)
+    max_in_flight: int = Field(default=1000, ge=1, le=100_000)
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
+    behind_tls_proxy: bool = False
+    secret_names: tuple[str, ...] = SECRET_NAMES
+    secret_suffixes: tuple[str, ...] = SECRET_SUFFIXES
+
+
+class PolicySection(_Section):
+    """Which policies decide."""
+
+    path: str = "rego"
+    max_token_lifetime_s: int | None = Field(default=None, ge=1)
+
+
+class EngineSection(_Section):
+    """What evaluates them."""
+
+    kind: Literal["managed", "opa"] = "managed"
+    url: str = "http://127.0.0.1:8181"
+    deadline_ms: int = Field(default=250, ge=5, le=60_000, description="one query")
+    opa: str = Field(default="", description="the opa binary; found without a word after `make setup`")
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://", "unix:///")):
+            raise ValueError("must begin with http://, https:// or unix:///")
+        return url
+
+
+class EvidenceSection(_Section):
+    """Where the log is kept."""
+
+    path: str = "var/evidence"
+    origin: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\s+]+$")] = (
+        "localhost/issuance-bridge"
+    )
+    instance: Label = "bridge"
+    mask: tuple[str, ...] = Field(default=(), description="JSON pointers into the request that entries do not show")
+
+    @field_validator("mask")
+    @classmethod
+    def _pointers(cls, mask: tuple[str, ...]) -> tuple[str, ...]:
+        for pointer in mask:
+            parse_pointer(pointer)
+        return mask
+
+
+class LogSection(_Section):
+    """The process log, on standard error."""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class CallerSection(_Section):
+    """One caller: how it is known, what it may do, and which authorization server it speaks for."""
+
+    name: Label
+    roles: tuple[Role, ...] = Field(min_length=1)
+    token_sha256: tuple[Sha256, ...] = ()
+    tls_san: str = ""
+    issuer: str = ""
+    doors: tuple[str, ...] | None = None
+    grant_types: tuple[str, ...] | None = None
+
+    @field_validator("token_sha256", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _known_somehow(self) -> "CallerSection":
+        if not self.token_sha256 and not self.tls_san:
+            raise ValueError(f"caller {self.name!r} needs token_sha256 or tls_san")
+        return self
+
+
+class Settings(BaseSettings):
+    """The whole configuration; a misspelt key is refused."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="BRIDGE__", env_nested_delimiter="__", env_ignore_empty=False
+    )
+
+    server: ServerSection = ServerSection()
+    policy: PolicySection = PolicySection()
+    engine: EngineSection = EngineSection()
+    evidence: EvidenceSection = EvidenceSection()
+    log: LogSection = LogSection()
+    callers: tuple[CallerSection, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        server = self.server
+        if bool(server.tls_cert) != bool(server.tls_key):
+            raise ValueError("server.tls_cert and server.tls_key belong together")
+        if server.client_ca and not server.tls_cert:
+            raise ValueError("server.client_ca needs server.tls_cert")
+        if not is_loopback(server.host):
+            if not self.callers:
+                raise ValueError(f"server.host {server.host!r} is beyond loopback: configure [[callers]] first")
+            if not server.tls_cert and not server.behind_tls_proxy:
+                raise ValueError(
+                    f"server.host {server.host!r} is beyond loopback: set server.tls_cert and server.tls_key, "
+                    "or server.behind_tls_proxy = true"
+                )
+        names = [caller.name for caller in self.callers]
+        if len(set(names)) != len(names):
+            raise ValueError("callers: every name may stand once")
+        tokens = [token.lower() for caller in self.callers for token in caller.token_sha256]
+        if len(set(tokens)) != len(tokens):
+            raise ValueError("callers: one token_sha256 stands twice")
+        if any(caller.tls_san for caller in self.callers) and not server.client_ca:
+            raise ValueError("callers: tls_san needs server.client_ca")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """The settings of `file` (TOML), with the environment and `overrides` on top. ConfigFault names the key."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigFault(f"{file}: {error}") from error
+    for section, keys in (overrides or {}).items():
+        values[section] = {**values.get(section, {}), **keys}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigFault(
+            "; ".join(_describe(dict(e)) for e in error.errors(include_input=False, include_url=False))
+        ) from None
+    except Exception as error:  # pydantic-settings wraps a malformed environment value in its own type
+        raise ConfigFault(str(error)) from error
+
+
+def _describe(error: dict[str, Any]) -> str:
+    key = ".".join(map(str, error["loc"]))
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text

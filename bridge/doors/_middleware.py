@@ -1,0 +1,64 @@
+"""What every reply shares: the echoed X-Request-ID, and errors as problem documents."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from bridge.doors._callers import CallerRefused
+from bridge.doors._problem import problem
+from bridge.errors import MalformedRequest
+from bridge.ops.metrics import Metrics
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+REQUEST_ID = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+log = structlog.get_logger(__name__)
+
+
+def errors_and_request_id(metrics: Metrics) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """The one middleware: no stack trace and no value of the request leaves through an error."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request.headers.get(REQUEST_ID)
+        if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+            metrics.refused("malformed")
+            return problem(400, f"{REQUEST_ID} must be 1 to 256 printable ASCII characters")
+        request["request_id"] = request_id
+        response = await _answer(request, handler, metrics)
+        response.headers.update(_HEADERS)
+        if request_id is not None:
+            response.headers[REQUEST_ID] = request_id
+        return response
+
+    return middleware
+
+
+async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except CallerRefused as refused:
+        metrics.refused(refused.reason)
+        log.warning("call_refused", reason=refused.reason, path=request.path[:128])
+        headers = {"WWW-Authenticate": 'Bearer realm="issuance-bridge"'} if refused.status == 401 else None
+        text = {401: "unknown caller", 403: "not allowed", 421: "Host must be localhost or a loopback address"}
+        return problem(refused.status, text[refused.status], headers=headers)
+    except MalformedRequest as malformed:
+        metrics.refused("malformed")
+        errors = [(p, t) for p, t in malformed.problems if p]
+        detail = "the request does not fit: see errors" if errors else malformed.problems[0][1]
+        response = problem(malformed.status, detail, errors=errors)
+        if malformed.status in (408, 413):
+            response.force_close()
+        return response
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return problem(error.status, error.reason, headers=allow)
+    except Exception:
+        log.exception("door_defect", path=request.path[:128])
+        return problem(500, "the bridge has a defect; its log says more")

@@ -1,0 +1,89 @@
+"""The OpenAPI 3.1 document, made from the models: what the code accepts is what the document says."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from bridge import __version__
+from bridge.doors import native
+from bridge.model.issuance import IssuanceRequest
+
+_REFUSALS = {
+    "400": "The body breaks the contract; `errors` names each field.",
+    "401": "Unknown caller.",
+    "403": "The caller may not do this.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "Not application/json.",
+    "421": "On loopback without callers: the Host is not localhost.",
+}
+
+
+class ProblemError(BaseModel):
+    """One field that does not fit."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError] = []
+
+
+def document() -> dict[str, Any]:
+    """The document for everything that is served."""
+    models: tuple[type[BaseModel], ...] = (IssuanceRequest, native.DecisionReply, Problem)
+    refs, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    request, reply, problem = (refs[(model, "validation")] for model in models)
+    refusals = {
+        status: {"description": text, "content": {"application/problem+json": {"schema": problem}}}
+        for status, text in _REFUSALS.items()
+    }
+
+    def get(summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",)) -> dict[str, Any]:
+        answers: dict[str, Any] = {code: {"description": summary, "content": {media: {"schema": {}}}} for code in codes}
+        if secured:
+            answers.update({code: refusals[code] for code in ("401", "403", "421")})
+        return {"get": {"summary": summary, "responses": answers, **({} if secured else {"security": []})}}
+
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Issuance authorizer bridge", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "security": [{"bearer": []}, {"mtls": []}, {}],
+        "paths": {
+            native.PATH: {
+                "post": {
+                    "summary": "Ask whether a token may be minted.",
+                    "operationId": "decide",
+                    "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+                    "responses": {
+                        "200": {
+                            "description": "The decision; a denial too, and every fault is a denial.",
+                            "content": {"application/json": {"schema": reply}},
+                        },
+                        **refusals,
+                    },
+                }
+            },
+            "/health/live": get("The process answers.", "application/json", secured=False),
+            "/health/ready": get("Decisions can be made.", "application/json", secured=False, codes=("200", "503")),
+            "/metrics": get("Prometheus metrics.", "text/plain", secured=True),
+            "/openapi.json": get("This document.", "application/json", secured=True),
+        },
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "mtls": {"type": "mutualTLS"},
+            },
+        },
+    }

@@ -1,0 +1,157 @@
+"""The native door: `POST /v1/issuance/decisions`."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, Field, ValidationError
+
+from bridge.doors._callers import Callers
+from bridge.doors._problem import problems_of
+from bridge.errors import MalformedRequest
+from bridge.model import strict_json
+from bridge.model.decision import VALID_FOR_MS
+from bridge.model.issuance import IssuanceRequest
+from bridge.model.times import rfc3339
+from bridge.pdp.decide import Answered
+from bridge.pdp.gather import Asking, encode
+from bridge.pdp.record import findings_json, limit_json, scope_json
+
+NAME = "native"
+PATH = "/v1/issuance/decisions"
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_SCOPE_BYTES = 8 * 1024
+BODY_TIMEOUT_S = 10.0
+_BRIDGES_OWN = ("id", "time", "door", "caller", "issuer", "scope", "sources")
+
+
+class FindingReply(BaseModel):
+    """One rule that spoke, or one reason of the bridge's own."""
+
+    code: str
+    title: str | None = None
+
+
+class LimitReply(BaseModel):
+    """How the token is narrowed; a member that is absent does not narrow."""
+
+    token_lifetime: Annotated[int, Field(ge=0, description="seconds")] | None = None
+    granted_scope: str | None = None
+    audience: list[str] | None = None
+    authorization_details: list[dict[str, Any]] | None = None
+
+
+class ScopeReply(BaseModel):
+    """The answer for one scope."""
+
+    outcome: Literal["allow", "deny", "conditional"]
+    findings: list[FindingReply]
+    require: list[str | dict[str, Any]] = []
+    limit: LimitReply = LimitReply()
+
+
+class EvidenceReply(BaseModel):
+    """Where the entry stands: `leaf_hash` is base64 of RFC 6962's leaf hash."""
+
+    origin: str
+    index: int
+    leaf_hash: str
+
+
+class DecisionReply(BaseModel):
+    """The decision. Mint exactly `granted_scopes`, within `limit`, `claims` and `crit`, one token, before `valid_until`."""
+
+    decision_id: str
+    outcome: Literal["allow", "deny", "conditional"]
+    granted_scopes: list[str]
+    valid_until: str
+    scopes: dict[str, ScopeReply]
+    limit: LimitReply
+    require: list[str | dict[str, Any]]
+    claims: dict[str, Any]
+    crit: list[str]
+    findings: list[FindingReply]
+    evidence: EvidenceReply | None = Field(default=None, description="absent on a denial that has no entry of its own")
+
+
+class NativeDoor:
+    """Bytes to issuance request, decision to bytes."""
+
+    def __init__(
+        self, decide: Callable[[Asking], Awaitable[Answered]], callers: Callers, origin: str, max_scopes: int
+    ) -> None:
+        self._decide, self._callers, self._origin, self._max_scopes = decide, callers, origin, max_scopes
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answers one issuance request; CallerRefused and MalformedRequest are for the server's error table."""
+        caller = self._callers.authenticate(request)
+        caller.require("token_service", NAME)
+        asked = parse(await read_body(request), self._max_scopes)
+        caller.require_grant_type(asked.grant_type)
+        asking = Asking(asked, NAME, caller.name, caller.issuer, request.get("request_id"))
+        answered = await self._decide(asking)
+        return web.Response(body=encode(reply(answered, self._origin)), content_type="application/json")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The JSON body's bytes, bounded in size and time. MalformedRequest (400, 408, 413, 415)."""
+    if request.content_type != "application/json":
+        raise MalformedRequest([("", "Content-Type must be application/json")], status=415)
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise MalformedRequest([("", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")], status=408) from None
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large() from None
+
+
+def parse(body: bytes, max_scopes: int) -> IssuanceRequest:
+    """The request in `body`. MalformedRequest names each field and what is allowed there."""
+    value = strict_json.loads(body)
+    if not isinstance(value, dict):
+        raise MalformedRequest([("", "the body must be a JSON object")])
+    own = [(f"/{name}", "set by the bridge; leave it out") for name in _BRIDGES_OWN if name in value]
+    if own:
+        raise MalformedRequest(own)
+    scopes = value.get("scopes")
+    if isinstance(scopes, list):
+        if len(scopes) > max_scopes:
+            raise MalformedRequest(
+                [("/scopes", f"at most {max_scopes} scopes (server.max_scopes), {len(scopes)} sent")]
+            )
+        if len(encode(scopes)) > MAX_SCOPE_BYTES + 3 * len(scopes):
+            raise MalformedRequest([("/scopes", f"at most {MAX_SCOPE_BYTES} bytes for all scopes together")])
+    try:
+        return IssuanceRequest.model_validate(value)
+    except ValidationError as error:
+        raise MalformedRequest(problems_of(error)) from None
+
+
+def reply(answered: Answered, origin: str) -> dict[str, Any]:
+    """The wire form of `DecisionReply`."""
+    decision = answered.decision
+    body: dict[str, Any] = {
+        "decision_id": answered.id,
+        "outcome": decision.outcome.value,
+        "granted_scopes": list(decision.granted_scopes),
+        "valid_until": rfc3339(answered.time_ms + VALID_FOR_MS),
+        "scopes": {scope: {"require": [], "limit": {}, **scope_json(a)} for scope, a in decision.scopes.items()},
+        "limit": limit_json(decision.limit),
+        "require": list(decision.require),
+        "claims": dict(decision.claims),
+        "crit": list(decision.crit),
+        "findings": findings_json(decision.findings),
+    }
+    if answered.receipt is not None:
+        leaf = base64.b64encode(answered.receipt.leaf_hash).decode()
+        body["evidence"] = {"origin": origin, "index": answered.receipt.index, "leaf_hash": leaf}
+    return body
+
+
+def _too_large() -> MalformedRequest:
+    return MalformedRequest([("", f"the body may have at most {MAX_BODY_BYTES} bytes")], status=413)

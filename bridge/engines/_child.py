@@ -1,0 +1,119 @@
+"""One OPA process with one policy set, on a unix socket in a folder that only we may enter."""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridge.engines._data_api import DataApi
+from bridge.errors import EngineFault, EngineUnavailable
+from bridge.model.policy import PolicySet
+
+STOP_S = 3.0
+ENVIRONMENT = {"GOMAXPROCS": "1", "GOGC": "400"}
+"""Nothing is inherited. One core for each worker's engine, and fewer collections: measured in docs/performance.md."""
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+log = structlog.get_logger(__name__)
+
+
+class Child:
+    """A running OPA. `digest` is the set it was started with."""
+
+    def __init__(self, process: asyncio.subprocess.Process, api: DataApi, folder: Path, digest: str) -> None:
+        self.process, self.api, self.digest = process, api, digest
+        self._folder = folder
+        self._log_reader = asyncio.create_task(self._relay_log(), name="opa-log")
+        self.exited = asyncio.create_task(process.wait(), name="opa-exit")
+
+    @classmethod
+    async def launch(cls, opa: Path, policy_set: PolicySet, ready_s: float) -> "Child":
+        """Starts OPA and waits until it answers with `policy_set`; EngineUnavailable when it does not in time."""
+        folder = Path(tempfile.mkdtemp(prefix="issuance-opa-"))  # mkdtemp makes it 0700
+        bundle, socket = folder / "bundle.tar.gz", folder / "opa.sock"
+        bundle.write_bytes(policy_set.bundle)
+        process = await asyncio.create_subprocess_exec(
+            str(opa),
+            *("run", "--server", "--addr", f"unix://{socket}", "--unix-socket-perm", "600"),
+            *("--skip-version-check", "--log-level", "error", "--log-format", "json"),
+            *("--shutdown-grace-period", "1", "--bundle", str(bundle)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=ENVIRONMENT,
+            cwd=folder,
+            start_new_session=True,  # a Ctrl-C at the terminal ends us; we end the child when its queries are answered
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, nothing that can deadlock
+        )
+        child = cls(process, DataApi("http://opa", str(socket)), folder, policy_set.digest)
+        try:
+            async with asyncio.timeout(ready_s):
+                await child._until_ready()
+        except BaseException as error:
+            await child.stop()
+            if isinstance(error, TimeoutError):
+                raise EngineUnavailable(f"OPA was not ready within {ready_s:.0f} s") from None
+            raise
+        bundle.unlink()
+        return child
+
+    async def stop(self) -> None:
+        """Ends the process, politely and then by force, and removes its folder."""
+        await self.api.close()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            _, pending = await asyncio.wait([self.exited], timeout=STOP_S)
+            if pending:
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.kill()
+        await self.exited
+        await self._log_reader
+        for file in self._folder.glob("*"):
+            file.unlink(missing_ok=True)
+        self._folder.rmdir()
+
+    async def _until_ready(self) -> None:
+        while True:
+            if self.exited.done():
+                raise EngineUnavailable(f"OPA ended at its start with code {self.process.returncode}")
+            with contextlib.suppress(EngineFault):
+                answer: Any = await self.api.query(b"[]", 1.0)
+                if not isinstance(answer, dict) or answer.get("digest") != self.digest:
+                    raise EngineUnavailable("OPA answered with another policy set")
+                return
+            await asyncio.sleep(0.02)
+
+    async def _relay_log(self) -> None:
+        """OPA's log lines become ours; a line that is not JSON (a Go panic) goes on as it is."""
+        stream = self.process.stderr
+        assert stream is not None
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line longer than the stream's limit was dropped
+                continue
+            if not line:
+                return
+            text = line.decode("utf-8", "replace").strip()
+            try:
+                fields = json.loads(text)
+                message = str(fields.get("msg"))
+            except (ValueError, AttributeError):
+                log.error("opa_output", line=text[:2000])
+                continue
+            if "privileges" not in message:
+                log.warning("opa_log", level_opa=str(fields.get("level")), message=message[:2000])
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel kills OPA when we die without a chance to end it (prctl(2), PR_SET_PDEATHSIG)."""
+    if os.uname().sysname == "Linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""`engine.kind = "opa"`: an OPA server of the operator's own. It is asked, never written to."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from bridge.engines._breaker import Breaker
+from bridge.engines._data_api import DataApi
+from bridge.engines._sets import AcceptedSets
+from bridge.errors import EngineFault, EngineUnavailable, EvaluationFailed
+from bridge.model.policy import PolicySet
+from bridge.ports import EngineStatus
+
+PROBE_INTERVAL_S = 1.0
+PROBE_TIMEOUT_S = 0.5
+log = structlog.get_logger(__name__)
+
+
+class OpaServer:
+    """Answers come from the server at `url` (`http://`, `https://`, or `unix:///path`) while it has our kernel."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._api = DataApi("http://opa", parts.path) if parts.scheme == "unix" else DataApi(url)
+        self._breaker = Breaker()
+        self._sets = AcceptedSets()
+        self._version = ""
+        self._serving: str | None = None
+        self._trouble = "not asked yet"
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self, policy_set: PolicySet) -> None:
+        self._sets.accept(policy_set)
+        await self._probe()
+        self._watch = asyncio.create_task(self._keep_probing(), name="opa-probe")
+
+    async def activate(self, policy_set: PolicySet) -> None:
+        self._sets.accept(policy_set)
+
+    async def query(self, items: bytes, timeout_s: float) -> Any:
+        if not self._breaker.enter():
+            raise EngineUnavailable("the circuit breaker is open")
+        try:
+            answer = await self._api.query(items, timeout_s)
+        except EvaluationFailed:
+            self._breaker.succeeded()
+            raise
+        except EngineFault:
+            self._breaker.failed()
+            raise
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        self._breaker.succeeded()
+        return answer
+
+    def accepted(self) -> Mapping[str, PolicySet]:
+        return self._sets.all
+
+    def status(self) -> EngineStatus:
+        ready = self._serving is not None and self._serving in self._sets.all and self._breaker.state == "closed"
+        detail = "" if ready else f"breaker {self._breaker.state}; {self._trouble}"
+        return EngineStatus("opa", self._version, ready, detail)
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._api.close()
+
+    async def _keep_probing(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        """Asks an empty question: whether the kernel is there, and which set it would answer with."""
+        before = (self._serving, self._trouble)
+        try:
+            answer = await self._api.query(b"[]", PROBE_TIMEOUT_S)
+            self._serving = answer["digest"] if isinstance(answer, dict) else None
+            self._trouble = "" if self._serving in self._sets.all else "the server has another policy set"
+            self._version = await self._read_version()
+        except (EngineFault, KeyError) as error:
+            self._serving, self._trouble = None, f"the server does not answer with our kernel: {error}"
+        if before != (self._serving, self._trouble):
+            log.info("engine_probed", serving=self._serving, trouble=self._trouble or None)
+
+    async def _read_version(self) -> str:
+        """OPA tells its version in its own metrics; an empty string where they are switched off."""
+        try:
+            text = (await self._api.get("/metrics", PROBE_TIMEOUT_S)).decode("utf-8", "replace")
+        except EngineFault:
+            return self._version
+        _, _, rest = text.partition("opa_info{")
+        labels, _, _ = rest.partition("}")
+        _, _, version = labels.partition('version="')
+        return version.partition('"')[0] or self._version

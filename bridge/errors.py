@@ -1,0 +1,59 @@
+"""Everything that can go wrong, as exceptions. A denial is not here: a denial is a value (`model.decision`)."""
+
+from collections.abc import Sequence
+
+
+class BridgeError(Exception):
+    """Root of our own errors; `str(error)` is for operators and never leaves through a door."""
+
+
+class ConfigFault(BridgeError):
+    """The configuration cannot be used; the text says which key and what is allowed."""
+
+
+class MalformedRequest(BridgeError):
+    """The caller's body breaks the door's contract.
+
+    `problems` pairs a JSON pointer with a sentence that says what is allowed; both are safe to send back.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]], status: int = 400) -> None:
+        super().__init__("; ".join(f"{pointer or '/'}: {text}" for pointer, text in problems))
+        self.problems = tuple(problems)
+        self.status = status
+
+
+class PolicyRefused(BridgeError):
+    """A policy set was not accepted; `reasons` has one line each."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class EngineFault(BridgeError):
+    """The engine gave no usable answer."""
+
+
+class EngineUnavailable(EngineFault):
+    """Not there, refusing, or answering nonsense. Asking for less would not help."""
+
+
+class EvaluationFailed(EngineFault):
+    """The query ran and failed inside some package; a smaller query tells which one."""
+
+
+class EngineTimeout(EngineFault):
+    """No answer within the query's deadline."""
+
+
+class PolicyMismatch(EngineFault):
+    """The answer carries the digest of a policy set that the bridge has not accepted."""
+
+
+class EvidenceUnavailable(BridgeError):
+    """The log cannot take an entry; nothing may be granted."""
+
+
+class EvidenceLocked(BridgeError):
+    """Another bridge writes to this evidence folder."""

@@ -1,0 +1,198 @@
+"""Group commit with one writer: all who arrive during one sync share the next one. No timer."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from bridge.errors import EvidenceUnavailable
+from bridge.model.times import now_ms, rfc3339, uuid7
+from bridge.ops.metrics import Metrics
+from bridge.ports import Receipt, Record
+
+MAX_PENDING = 20_000
+RECOVER_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+log = structlog.get_logger(__name__)
+
+
+class Store(Protocol):
+    """What the journal writes to. Every method may block, and may raise EvidenceUnavailable."""
+
+    def open(self) -> None: ...
+    def reopen(self) -> None: ...
+    def commit(self, records: Sequence[Record]) -> list[Receipt]: ...
+    def holds(self, ids: Sequence[str]) -> set[str]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    records: tuple[Record, ...]
+    done: asyncio.Future[Receipt]
+
+
+class GroupCommitJournal:
+    """After a fault the writer stops: nothing is acknowledged until a fresh handle has written the `gap` entry."""
+
+    def __init__(self, store: Store, origin: str, metrics: Metrics) -> None:
+        self.origin = origin
+        self._store, self._metrics = store, metrics
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evidence")
+        self._pending: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._fault: str | None = None
+        self._fault_since_ms = 0
+        self._denied = 0
+        self._doubtful: list[Record] = []
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing is acknowledged now; None when the log is written."""
+        return self._fault
+
+    async def start(self) -> None:
+        """Opens the log. EvidenceUnavailable when it cannot be opened."""
+        await self._in_thread(self._store.open)
+        self._pump = asyncio.create_task(self._write_forever(), name="evidence-writer")
+
+    def append(self, *records: Record) -> asyncio.Future[Receipt]:
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        if self._fault is not None:
+            done.set_exception(EvidenceUnavailable(self._fault))
+        elif len(self._pending) >= MAX_PENDING:
+            done.set_exception(EvidenceUnavailable("too many entries wait for the disk"))
+        else:
+            self._pending.append(_Waiting(records, done))
+            self._wake.set()
+        return done
+
+    def append_quietly(self, record: Record, *, denials: int) -> None:
+        def note_loss(done: asyncio.Future[Receipt]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                self.denied_unrecorded(denials)
+                log.error("denied_unrecorded", kind=record.entry["kind"], denials=denials)
+
+        self.append(record).add_done_callback(note_loss)
+
+    def denied_unrecorded(self, count: int = 1) -> None:
+        if self._denied == 0 and self._fault is None:
+            self._fault_since_ms = now_ms()
+        self._denied += count
+        self._wake.set()
+        self._metrics.denied_unrecorded(count)
+
+    async def close(self) -> None:
+        """Writes what is pending, then closes the log."""
+        while self._pending and self._fault is None:
+            await asyncio.sleep(0.005)
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if self._denied:
+            log.error("denied_unrecorded_at_stop", denied=self._denied, since=rfc3339(self._fault_since_ms))
+        await self._in_thread(self._store.close)
+        self._thread.shutdown()
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                batch, self._pending = self._pending, []
+                await self._write(batch)
+            if self._denied:
+                try:
+                    await self._tell_gap()
+                except Exception as error:
+                    await self._stop_and_recover([], [], error)
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        records = [record for waiting in batch for record in waiting.records]
+        self._metrics.batch(len(records))
+        commit = asyncio.ensure_future(self._in_thread(self._store.commit, records))
+        try:
+            with self._metrics.timed("sync"):
+                receipts = await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                self._acknowledge(batch, await commit)
+            raise
+        except Exception as error:
+            # Not only our own fault type: whatever went wrong in there, nothing may be taken as written.
+            await self._stop_and_recover(batch, records, error)
+            return
+        self._acknowledge(batch, receipts)
+
+    def _acknowledge(self, batch: list[_Waiting], receipts: list[Receipt]) -> None:
+        position = 0
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_result(receipts[position])
+            position += len(waiting.records)
+
+    async def _stop_and_recover(self, batch: list[_Waiting], records: list[Record], error: Exception) -> None:
+        self._fault = str(error) or type(error).__name__
+        if self._denied == 0:
+            self._fault_since_ms = now_ms()
+        self._doubtful.extend(records)
+        log.error("evidence_writer_stopped", reason=self._fault, entries=len(records))
+        waiting, self._pending = [*batch, *self._pending], []
+        for one in waiting:
+            if not one.done.done():
+                one.done.set_exception(EvidenceUnavailable(self._fault))
+        for attempt in range(1_000_000_000):
+            await asyncio.sleep(RECOVER_S[min(attempt, len(RECOVER_S) - 1)])
+            try:
+                await self._in_thread(self._store.reopen)
+                await self._tell_gap()
+            except Exception as again:
+                self._fault = str(again) or type(again).__name__
+                continue
+            self._fault = None
+            log.warning("evidence_writer_recovered", attempts=attempt + 1)
+            return
+
+    async def _tell_gap(self) -> None:
+        """The first entry after a recovery; then the entries that a failed commit left behind all the same."""
+        denied, until = self._denied, now_ms()
+        records = [Record(self._gap(denied, until))]
+        survived = await self._in_thread(self._store.holds, [r.entry["id"] for r in self._doubtful])
+        records += [Record(_overruled(r.entry, until)) for r in self._doubtful if r.entry["id"] in survived]
+        await self._in_thread(self._store.commit, records)
+        self._denied -= denied
+        self._doubtful = []
+        self._fault_since_ms = until
+
+    def _gap(self, denied: int, until: int) -> dict[str, Any]:
+        return {
+            "v": 1,
+            "kind": "gap",
+            "id": uuid7(until),
+            "time": rfc3339(until),
+            "from": rfc3339(self._fault_since_ms),
+            "to": rfc3339(until),
+            "denied": denied,
+            "reply": {"outcome": "deny", "code": "evidence_unavailable"},
+            "exceptions": [{"path": "fail_closed", "code": "evidence_unavailable", "message": self._fault or ""}],
+        }
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _overruled(entry: dict[str, Any], at: int) -> dict[str, Any]:
+    """The commit reported a failure, so the caller was denied; yet the entry is in the log."""
+    return {
+        "v": 1,
+        "kind": "overruled",
+        "id": uuid7(at),
+        "time": rfc3339(at),
+        "decision_id": entry.get("decision_id", entry["id"]),
+        "outcome": "deny",
+        "reply": {"outcome": "deny", "code": "evidence_unavailable"},
+    }

@@ -1,0 +1,207 @@
+"""Finds entries. The query tables are derived from the log in a file of their own: drop it, and it is made again."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bridge.errors import EvidenceUnavailable
+from bridge.evidence.store import DATABASE
+from bridge.model.times import parse_rfc3339
+
+INDEX = "query.sqlite"
+CHUNK = 2000
+_SCHEMA = files("bridge.evidence").joinpath("query.sql").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One entry of the log: `data` are the exact bytes, `entry` is what they say."""
+
+    index: int
+    data: bytes
+    leaf_hash: bytes
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        value: dict[str, Any] = orjson.loads(self.data)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All that is set must hold; `since` and `until` in ms since the epoch, `until` not included."""
+
+    client: str | None = None
+    subject: str | None = None
+    scope: str | None = None
+    outcome: str | None = None
+    rule: str | None = None
+    owner: str | None = None
+    exception: str | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int = 100
+
+
+class LogReader:
+    """Reads the log of an evidence folder, running or not, and never writes to it."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / DATABASE
+        if not path.is_file():
+            raise EvidenceUnavailable(f"there is no log in {folder}")
+        self._folder = folder
+        try:
+            self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+            self._db.execute("SELECT 1 FROM entry LIMIT 1")
+        except sqlite3.Error as error:
+            raise EvidenceUnavailable(f"the log in {folder} cannot be read: {error}") from error
+
+    def size(self) -> int:
+        """How many entries there are."""
+        (size,) = self._db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
+        return int(size)
+
+    def show(self, wanted: str) -> list[Found]:
+        """The entry with this id, or this index, and every entry that names it as its decision."""
+        select = "SELECT idx, bytes, leaf_hash FROM entry WHERE "
+        if wanted.isdigit():
+            rows = self._db.execute(select + "idx = ?", (int(wanted),)).fetchall()
+        else:
+            rows = self._db.execute(select + "id = ?", (wanted,)).fetchall()
+        found = [Found(*row) for row in rows]
+        with self._index() as index:
+            for one in list(found):
+                about = index.execute("SELECT idx FROM about WHERE decision_id = ?", (one.entry["id"],)).fetchall()
+                found.extend(self.at(i) for (i,) in about)
+        return sorted(found, key=lambda f: f.index)
+
+    def at(self, index: int) -> Found:
+        """The entry at `index`."""
+        row = self._db.execute("SELECT idx, bytes, leaf_hash FROM entry WHERE idx = ?", (index,)).fetchone()
+        if row is None:
+            raise EvidenceUnavailable(f"there is no entry {index}")
+        return Found(*row)
+
+    def input(self, digest: bytes) -> bytes | None:
+        """The exact document that the engine saw; None when it was erased."""
+        row = self._db.execute("SELECT bytes FROM input WHERE digest = ?", (digest,)).fetchone()
+        return row[0] if row else None
+
+    def query(self, wanted: Filter) -> list[Found]:
+        """The newest entries that `wanted` fits, newest first."""
+        where, values = _where(wanted)
+        sql = f"SELECT DISTINCT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed text
+        with self._index() as index:
+            rows = index.execute(sql, (*values, wanted.limit)).fetchall()
+        return [self.at(i) for (i,) in rows]
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _index(self) -> Iterator[sqlite3.Connection]:
+        """The query tables, brought up to the last entry; in memory where the folder may not be written."""
+        try:
+            index = self._open_index(str(self._folder / INDEX))
+        except sqlite3.Error:
+            index = self._open_index("")
+        try:
+            yield index
+        finally:
+            index.close()
+
+    def _open_index(self, path: str) -> sqlite3.Connection:
+        index = sqlite3.connect(path, isolation_level=None, timeout=60)
+        try:
+            index.execute("PRAGMA synchronous = OFF")
+            index.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                index.execute(statement)
+            self._catch_up(index)
+            index.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                index.close()
+            raise
+        return index
+
+    def _catch_up(self, index: sqlite3.Connection) -> None:
+        (done,) = index.execute("SELECT coalesce(max(idx) + 1, 0) FROM seen").fetchone()
+        while True:
+            rows = self._db.execute(
+                "SELECT idx, bytes FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?", (done, CHUNK)
+            ).fetchall()
+            if not rows:
+                return
+            for idx, data in rows:
+                _add(index, idx, orjson.loads(data))
+            done = rows[-1][0] + 1
+            index.execute("DELETE FROM seen")
+            index.execute("INSERT INTO seen VALUES (?)", (done - 1,))
+
+
+def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
+    request = entry.get("request", {})
+    client = request.get("client", {}).get("id")
+    time_ms = parse_rfc3339(entry["time"]) or 0
+    index.execute(
+        "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?)",
+        (idx, time_ms, entry["kind"], client, request.get("subject", {}).get("id"), entry.get("outcome")),
+    )
+    if "decision_id" in entry:
+        index.execute("INSERT INTO about VALUES (?, ?)", (entry["decision_id"], idx))
+    scopes = [(s, client, time_ms, a["outcome"], idx) for s, a in entry.get("scopes", {}).items()]
+    index.executemany("INSERT OR IGNORE INTO decision_scope VALUES (?, ?, ?, ?, ?)", scopes)
+    rules = [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())]
+    index.executemany("INSERT OR IGNORE INTO decision_rule VALUES (?, ?, ?, ?, ?)", rules)
+    paths = [(e["path"], e.get("id"), idx) for e in entry.get("exceptions", ())]
+    index.executemany("INSERT INTO decision_exception VALUES (?, ?, ?)", paths)
+
+
+def _where(wanted: Filter) -> tuple[str, list[Any]]:
+    """The condition; where a scope is asked for, `outcome` is that scope's own."""
+    parts, values = ["1"], []
+
+    def add(sql: str, *bound: Any) -> None:
+        parts.append(sql)
+        values.extend(bound)
+
+    if wanted.scope is not None:
+        inner = "SELECT idx FROM decision_scope WHERE scope = ?"
+        bound: list[Any] = [wanted.scope]
+        if wanted.client is not None:
+            inner, bound = inner + " AND client = ?", [*bound, wanted.client]
+        if wanted.outcome is not None:
+            inner, bound = inner + " AND outcome = ?", [*bound, wanted.outcome]
+        add(f"d.idx IN ({inner})", *bound)
+    elif wanted.outcome is not None:
+        add("d.outcome = ?", wanted.outcome)
+    if wanted.client is not None:
+        add("d.client = ?", wanted.client)
+    if wanted.subject is not None:
+        add("d.subject = ?", wanted.subject)
+    if wanted.rule is not None:
+        add("d.idx IN (SELECT idx FROM decision_rule WHERE code = ? OR package || '/' || code = ?)", *[wanted.rule] * 2)
+    if wanted.owner is not None:
+        add("d.idx IN (SELECT idx FROM decision_rule WHERE owner LIKE ? ESCAPE '\\')", f"%{_like(wanted.owner)}%")
+    if wanted.exception is not None:
+        any_path = wanted.exception == "any"
+        inner = "SELECT idx FROM decision_exception"
+        add(f"d.idx IN ({inner})" if any_path else f"d.idx IN ({inner} WHERE path = ? OR exception_id = ?)")
+        values.extend([] if any_path else [wanted.exception] * 2)
+    if wanted.since is not None:
+        add("d.time_ms >= ?", wanted.since)
+    if wanted.until is not None:
+        add("d.time_ms < ?", wanted.until)
+    return " AND ".join(parts), values
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,24 @@
+-- The evidence log. Rows are only ever added, except in `input`, where retention and erasure act.
+CREATE TABLE IF NOT EXISTS run (
+    run INTEGER PRIMARY KEY,
+    instance TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    UNIQUE (instance, epoch)
+) STRICT;
+-- `bytes` are exactly what is hashed; `leaf_hash` is SHA-256(0x00 || bytes) (RFC 6962, section 2.1).
+CREATE TABLE IF NOT EXISTS entry (
+    idx INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES run (run),
+    iseq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    leaf_hash BLOB NOT NULL CHECK (length(leaf_hash) = 32),
+    UNIQUE (run, iseq)
+) STRICT;
+CREATE INDEX IF NOT EXISTS entry_id ON entry (id);
+-- The exact documents that the engine saw, by their SHA-256.
+CREATE TABLE IF NOT EXISTS input (
+    digest BLOB PRIMARY KEY CHECK (length(digest) = 32),
+    bytes BLOB NOT NULL
+) STRICT;

@@ -1,0 +1,177 @@
+"""The evidence log in SQLite: the exact bytes, and the source of truth. Synchronous; one thread uses it."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from bridge.errors import ConfigFault, EvidenceLocked, EvidenceUnavailable
+from bridge.model.entry import canonical, leaf_hash
+from bridge.model.times import now_ms, rfc3339
+from bridge.ports import Receipt, Record
+
+DATABASE = "evidence.sqlite"
+MIN_SQLITE = (3, 37, 0)  # STRICT tables
+_SCHEMA = files("bridge.evidence").joinpath("schema.sql").read_text()
+
+
+class SqliteStore:
+    """Appends records in transactions that are synced before `commit` returns.
+
+    `instance` names this writer; every `open` begins a new epoch. Several processes may write to one folder, each
+    under an instance of its own: the index stays dense, since it is given inside the transaction.
+    """
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self._folder, self._instance = folder, instance
+        self._connection: sqlite3.Connection | None = None
+        self._turn: int | None = None
+        self._run = 0
+        self._iseq = 0
+        self.epoch = 0
+
+    def open(self) -> None:
+        """Opens or makes the log, and begins a new epoch. EvidenceUnavailable when that cannot be done."""
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
+            raise ConfigFault(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, MIN_SQLITE))} is needed")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._turn = os.open(self._folder / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._my_turn():
+                self._connect()
+                self._begin_epoch()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise EvidenceUnavailable(f"the log in {self._folder} cannot be opened: {error}") from error
+
+    def reopen(self) -> None:
+        """A fresh handle after a fault, in the same epoch. EvidenceUnavailable while the disk is still bad.
+
+        After a failed sync the pages of the WAL may be gone from the cache without ever reaching the disk. The
+        checkpoint writes all that was committed into the database anew, and the next commit starts a new WAL.
+        """
+        self._disconnect()
+        try:
+            with self._my_turn():
+                self._connect()
+                row = self._db.execute("SELECT max(iseq) + 1 FROM entry WHERE run = ?", (self._run,)).fetchone()
+                self._iseq = row[0] or 0
+        except (OSError, sqlite3.Error) as error:
+            raise EvidenceUnavailable(f"the log in {self._folder} cannot be opened again: {error}") from error
+
+    def commit(self, records: Sequence[Record]) -> list[Receipt]:
+        """Makes the records durable, all or none, in this order. EvidenceUnavailable: none may be taken as written."""
+        try:
+            with self._my_turn():
+                return self._commit(records)
+        except (OSError, sqlite3.Error) as error:
+            raise EvidenceUnavailable(f"the log cannot be written: {error}") from error
+
+    def holds(self, ids: Sequence[str]) -> set[str]:
+        """Which of these entry ids are in the log."""
+        found: set[str] = set()
+        for entry_id in ids:
+            if self._db.execute("SELECT 1 FROM entry WHERE id = ?", (entry_id,)).fetchone():
+                found.add(entry_id)
+        return found
+
+    def close(self) -> None:
+        """Closes the log; what was committed stays."""
+        self._disconnect()
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise EvidenceUnavailable("the log is not open")
+        return self._connection
+
+    def _connect(self) -> None:
+        db = sqlite3.connect(
+            self._folder / DATABASE, isolation_level=None, check_same_thread=False, timeout=5, cached_statements=32
+        )
+        self._connection = db
+        os.chmod(self._folder / DATABASE, 0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("a reader holds the log; trying again")
+        db.executescript(_SCHEMA)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.close()
+            except sqlite3.Error:
+                pass  # the handle is given up whatever state it is in
+            self._connection = None
+
+    def _begin_epoch(self) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        (self.epoch,) = db.execute(
+            "SELECT coalesce(max(epoch), 0) + 1 FROM run WHERE instance = ?", (self._instance,)
+        ).fetchone()
+        row = (self._instance, self.epoch, rfc3339(now_ms()))
+        cursor = db.execute("INSERT INTO run (instance, epoch, started) VALUES (?, ?, ?)", row)
+        db.execute("COMMIT")
+        self._run, self._iseq = int(cursor.lastrowid or 0), 0
+
+    def _commit(self, records: Sequence[Record]) -> list[Receipt]:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            (index,) = db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
+            entries, inputs, receipts = [], [], []
+            for offset, record in enumerate(records):
+                iseq = self._iseq + offset
+                data = canonical({**record.entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
+                leaf = leaf_hash(data)
+                entries.append((index + offset, self._run, iseq, record.entry["id"], data, leaf))
+                receipts.append(Receipt(index + offset, leaf))
+                if record.input is not None:
+                    inputs.append((record.input_digest, record.input))
+            db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", entries)
+            db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", inputs)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        self._iseq += len(records)
+        return receipts
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """One process at a time, in the order of the kernel's queue, where SQLite alone would poll."""
+        if self._turn is None:
+            raise EvidenceUnavailable("the log is not open")
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Holds the evidence folder for one bridge (all its workers); EvidenceLocked when another one has it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EvidenceUnavailable(f"the evidence folder {folder} cannot be used: {error}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EvidenceLocked(f"another bridge writes to {folder}; end it, or set evidence.path") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,73 @@
+"""The merged answer: what a token service may mint, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bridge.model.verdict import Finding, Limit, Requirement
+
+VALID_FOR_MS = 30_000
+"""A decision is good for one token minted within this time."""
+
+
+class Outcome(StrEnum):
+    """Of a scope or of the whole. `conditional`: at least one scope waits for nothing but a requirement."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    CONDITIONAL = "conditional"
+
+
+class Code(StrEnum):
+    """The bridge's own reasons; policies have codes of their own."""
+
+    UNMAPPED_SCOPE = "unmapped_scope"
+    NO_ALLOW = "no_allow"
+    GATE_DENIED = "gate_denied"
+    POLICY_ERROR = "policy_error"
+    ZERO_LIFETIME = "zero_lifetime"
+    NARROWED = "narrowed"
+    NO_AUDIENCE = "no_audience"
+    DETAILS_DENIED = "details_denied"
+    CLAIMS_CONFLICT = "claims_conflict"
+    REQUIREMENT_UNMEETABLE = "requirement_unmeetable"
+    EXCEEDS_GRANT = "exceeds_grant"
+    INVALID_SCOPE = "invalid_scope"
+    POLICY_MISMATCH = "policy_mismatch"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    DEADLINE = "deadline"
+    OVERLOADED = "overloaded"
+    EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeDecision:
+    """The answer for one scope; `limit`, `claims` and `crit` are those of its own package."""
+
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    require: tuple[Requirement, ...] = ()
+    limit: Limit = field(default_factory=Limit)
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    crit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one issuance request. `limit`, `claims` and `crit` are the merged ones: the only ones to enforce."""
+
+    outcome: Outcome
+    scopes: Mapping[str, ScopeDecision]
+    granted_scopes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    require: tuple[Requirement, ...] = ()
+    limit: Limit = field(default_factory=Limit)
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    crit: tuple[str, ...] = ()
+
+
+def deny_all(scopes: "tuple[str, ...] | list[str]", code: str) -> Decision:
+    """The denial of everything asked for, for one reason."""
+    reason = (Finding(code),)
+    return Decision(Outcome.DENY, {scope: ScopeDecision(Outcome.DENY, reason) for scope in scopes}, findings=reason)

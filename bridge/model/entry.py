@@ -1,0 +1,67 @@
+"""Evidence entries: one JSON object each, in exact bytes that are hashed and never written anew (RFC 8785 spirit)."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+MAX_ENTRY_BYTES = 32 * 1024
+_EXACT = 2**53
+
+
+def canonical(entry: Mapping[str, Any]) -> bytes:
+    """UTF-8 JSON, names sorted, no spaces. Numbers must have gone through `exact` before."""
+    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """SHA-256 of a leaf: H(0x00 || data) (RFC 6962, section 2.1)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def exact(value: Any) -> Any:
+    """`value` with every number that is not an integer below 2^53 as `{"number": "0.5"}`, so that no reader rounds it."""
+    if isinstance(value, dict):
+        return {name: exact(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [exact(item) for item in value]
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT):
+        return {"number": repr(value)}
+    return value
+
+
+def fit(entry: dict[str, Any], *, room: int = 512) -> dict[str, Any]:
+    """The entry within 32 KiB, `room` bytes left for what the writer adds.
+
+    First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings. `rules`,
+    `exceptions`, `scopes` and `policy` never go. ValueError when even that is too much.
+    """
+    limit = MAX_ENTRY_BYTES - room
+    for shrink in (None, _without_request, _without_claims, _without_titles):
+        if shrink is not None:
+            entry = shrink(entry)
+        if len(canonical(entry)) <= limit:
+            return entry
+    raise ValueError("the entry does not fit")
+
+
+def _without_request(entry: dict[str, Any]) -> dict[str, Any]:
+    request = entry.get("request", {})
+    kept = {name: request[name] for name in ("grant_type", "token_type", "phase", "issuer") if name in request}
+    for name in ("client", "subject", "actor", "session"):
+        if name in request:
+            kept[name] = {k: v for k, v in request[name].items() if k in ("type", "id")}
+    return {**entry, "request": kept, "shortened": ["request"]}
+
+
+def _without_claims(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**{k: v for k, v in entry.items() if k != "claims"}, "shortened": ["request", "claims"]}
+
+
+def _without_titles(entry: dict[str, Any]) -> dict[str, Any]:
+    scopes = {
+        scope: {**answer, "findings": [{"code": f["code"]} for f in answer["findings"]]}
+        for scope, answer in entry.get("scopes", {}).items()
+    }
+    return {**entry, "scopes": scopes, "shortened": ["request", "claims", "titles"]}

@@ -1,0 +1,43 @@
+"""A policy set that passed every check: which package answers for which scope, who owns it, and the bundle to run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GATE = "issuance.gate"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One issuance package. `rows`: finding code -> row of the rule annotated with it; `row`: of the package line."""
+
+    name: str
+    file: str
+    row: int
+    title: str | None = None
+    owner: str | None = None
+    risk: str | None = None
+    controls: tuple[str, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz)."""
+
+    digest: str
+    revision: str
+    packages: Mapping[str, Package]
+    scopes: Mapping[str, str]
+    prefixes: Mapping[str, str]
+    bundle: bytes
+
+    def package_for(self, scope: str) -> str | None:
+        """The name of the package that answers for `scope`: its own, else the longest prefix's, else None."""
+        own = self.scopes.get(scope)
+        if own is not None:
+            return own
+        for length in sorted({len(p) for p in self.prefixes if len(p) <= len(scope)}, reverse=True):
+            package = self.prefixes.get(scope[:length])
+            if package is not None:
+                return package
+        return None

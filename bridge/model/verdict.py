@@ -1,0 +1,261 @@
+"""What one policy package said, read from the engine's JSON with suspicion (policy contract, docs/policy-engineers.md).
+
+For `allow`, whatever is not plainly a yes is no. For `deny` it is the other way round: whatever is not plainly
+absent, false or empty denies. Every other ill-shaped rule fails its package.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bridge.model import scope as scopes
+from bridge.model.times import parse_rfc3339
+
+FIELDS: Final = ("allow", "deny", "require", "limit", "claims", "crit")
+PROTOCOL_CLAIMS: Final = frozenset(
+    "iss iat jti sub aud exp nbf scope client_id cnf act may_act authorization_details".split()
+)
+EXCEPTION_KINDS: Final = ("waiver", "break_glass")
+MAX_FINDINGS: Final = 64
+MAX_TEXT: Final = 256
+MAX_LIFETIME_S: Final = 2**53 - 1
+
+Requirement = str | dict[str, Any]
+"""`"consent"`, or an object of `acr_values`, `max_age` (s), `amr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionPath:
+    """A waiver or a break-glass path; `expires` is RFC 3339 as written."""
+
+    kind: str
+    id: str
+    approved_by: tuple[str, ...]
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that spoke, or one reason of the bridge's own (`title` is absent on those)."""
+
+    code: str
+    title: str | None = None
+    exception: ExceptionPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How a package narrows what is issued. None: it says nothing about that."""
+
+    token_lifetime: int | None = None
+    granted_scope: frozenset[str] | None = None
+    audience: tuple[str, ...] | None = None
+    authorization_details: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the package `package` said. With `error` set it failed: it grants nothing, whatever else stands here."""
+
+    package: str
+    allow: tuple[Finding, ...] = ()
+    deny: tuple[Finding, ...] = ()
+    warn: tuple[Finding, ...] = ()
+    dropped: tuple[Finding, ...] = ()
+    dropped_exceptions: tuple[dict[str, Any], ...] = ()
+    require: tuple[Requirement, ...] = ()
+    limit: Limit = field(default_factory=Limit)
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    crit: tuple[str, ...] = ()
+    error: str | None = None
+    error_code: str = "policy_error"
+
+
+class _IllShaped(Exception):
+    """A rule has a value that the policy contract does not know."""
+
+
+def read_verdict(package: str, rules: object, now_ms: int) -> Verdict:
+    """The verdict in `rules` (rule name -> JSON value, absent when undefined), at the instant `now_ms`.
+
+    Total: an ill-shaped rule makes a verdict with `error` set, and what `deny` said is kept all the same.
+    """
+    if not isinstance(rules, dict):
+        return Verdict(package, error="the package's answer is not an object")
+    deny, warn = _read_deny(rules, now_ms)
+    try:
+        if unknown := rules.keys() - set(FIELDS):
+            raise _IllShaped(f"unknown rules {sorted(map(str, unknown))}")
+        allow, dropped, reasons = _read_allow(rules, now_ms)
+        claims, crit = _read_claims(rules)
+        return Verdict(
+            package=package,
+            allow=allow,
+            deny=deny,
+            warn=warn,
+            dropped=dropped,
+            dropped_exceptions=reasons,
+            require=_read_require(rules),
+            limit=_read_limit(rules),
+            claims=claims,
+            crit=crit,
+        )
+    except _IllShaped as fault:
+        return Verdict(package, deny=deny, warn=warn, error=str(fault))
+
+
+def _read_allow(
+    rules: dict[str, Any], now_ms: int
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[dict[str, Any], ...]]:
+    value = rules.get("allow", False)
+    if isinstance(value, bool):
+        return ((Finding("allow"),) if value else ()), (), ()
+    if not isinstance(value, list):
+        raise _IllShaped("allow must be a set of findings or a boolean")
+    if len(value) > MAX_FINDINGS:
+        raise _IllShaped(f"allow has more than {MAX_FINDINGS} findings")
+    kept: list[Finding] = []
+    dropped: list[Finding] = []
+    reasons: list[dict[str, Any]] = []
+    for item in value:
+        finding = _finding(item)
+        if finding is None:
+            raise _IllShaped("allow holds something that is not a finding (an object with a code)")
+        exception, reason = None, None
+        if "exception" in item:
+            exception, reason = _read_exception(item["exception"], now_ms)
+        if reason is not None:
+            dropped.append(finding)
+            reasons.append({"code": finding.code, **reason})
+        else:
+            kept.append(Finding(finding.code, finding.title, exception))
+    return _sorted(kept), _sorted(dropped), tuple(sorted(reasons, key=lambda r: str(r["code"])))
+
+
+def _read_exception(value: object, now_ms: int) -> tuple[ExceptionPath | None, dict[str, Any] | None]:
+    if not isinstance(value, dict):
+        return None, {"reason": "the exception is not an object"}
+    kind, name, approvers, expires = (value.get(k) for k in ("kind", "id", "approved_by", "expires"))
+    shown = {"id": name[:MAX_TEXT]} if isinstance(name, str) else {}
+    if kind not in EXCEPTION_KINDS:
+        return None, {**shown, "reason": "the exception has no kind"}
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_TEXT:
+        return None, {"reason": "the exception has no id"}
+    shown["kind"] = kind
+    if (
+        not isinstance(approvers, list)
+        or not 0 < len(approvers) <= MAX_FINDINGS
+        or not all(isinstance(a, str) and 0 < len(a) <= MAX_TEXT for a in approvers)
+    ):
+        return None, {**shown, "reason": "the exception has no approved_by"}
+    until = parse_rfc3339(expires)
+    if until is None:
+        return None, {**shown, "reason": "the exception has no expires in RFC 3339"}
+    if until <= now_ms:
+        return None, {**shown, "reason": "the exception has expired", "expires": expires}
+    return ExceptionPath(kind, name, tuple(approvers), str(expires)), None
+
+
+def _read_deny(rules: dict[str, Any], now_ms: int) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    value = rules.get("deny", False)
+    if value is False or value == []:
+        return (), ()
+    if not isinstance(value, list):
+        return (Finding("deny"),), ()
+    deny: set[Finding] = set()
+    warn: set[Finding] = set()
+    for item in value[:MAX_FINDINGS]:
+        finding = _finding(item)
+        if finding is None:
+            deny.add(Finding("deny"))
+            continue
+        starts = parse_rfc3339(item.get("effective_on"), date_allowed=True)
+        (warn if starts is not None and now_ms < starts else deny).add(finding)
+    if len(value) > MAX_FINDINGS:
+        deny.add(Finding("deny"))
+    return _sorted(deny), _sorted(warn)
+
+
+def _finding(item: object) -> Finding | None:
+    if not isinstance(item, dict):
+        return None
+    code, title = item.get("code"), item.get("title")
+    if not isinstance(code, str) or not 0 < len(code) <= MAX_TEXT:
+        return None
+    return Finding(code, title[:MAX_TEXT] if isinstance(title, str) else None)
+
+
+def _read_require(rules: dict[str, Any]) -> tuple[Requirement, ...]:
+    value = rules.get("require", [])
+    if not isinstance(value, list) or len(value) > MAX_FINDINGS:
+        raise _IllShaped("require must be a set of requirements")
+    for item in value:
+        if item == "consent":
+            continue
+        if not isinstance(item, dict) or not item:
+            raise _IllShaped('a requirement must be "consent" or an object with acr_values, max_age or amr')
+        for name, member in item.items():
+            if name in ("acr_values", "amr"):
+                if not _strings(member) or not member:
+                    raise _IllShaped(f"require: {name} must be a list of strings that is not empty")
+            elif name == "max_age":
+                if not _integer(member):
+                    raise _IllShaped("require: max_age must be seconds, an integer that is not negative")
+            else:
+                raise _IllShaped(f"require: unknown member {str(name)[:64]!r}")
+    return tuple(value)
+
+
+def _read_limit(rules: dict[str, Any]) -> Limit:
+    value = rules.get("limit", {})
+    if not isinstance(value, dict):
+        raise _IllShaped("limit must be an object")
+    lifetime = granted = audience = details = None
+    for name, member in value.items():
+        if name == "token_lifetime":
+            if not _integer(member):
+                raise _IllShaped("limit: token_lifetime must be seconds, an integer that is not negative")
+            lifetime = member
+        elif name == "granted_scope":
+            tokens = scopes.split(member) if isinstance(member, str) else None
+            if tokens is None:
+                raise _IllShaped("limit: granted_scope must be a space-delimited string of scopes")
+            granted = frozenset(tokens)
+        elif name == "audience":
+            if not _strings(member):
+                raise _IllShaped("limit: audience must be an array of strings")
+            audience = tuple(sorted(set(member)))
+        elif name == "authorization_details":
+            if not isinstance(member, list) or not all(
+                isinstance(d, dict) and isinstance(d.get("type"), str) for d in member
+            ):
+                raise _IllShaped("limit: authorization_details must be an array of objects with a type")
+            details = tuple(member)
+        else:
+            raise _IllShaped(f"limit: unknown key {str(name)[:64]!r}")
+    return Limit(lifetime, granted, audience, details)
+
+
+def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    claims, crit = rules.get("claims", {}), rules.get("crit", [])
+    if not isinstance(claims, dict):
+        raise _IllShaped("claims must be an object")
+    if reserved := sorted(PROTOCOL_CLAIMS & claims.keys()):
+        raise _IllShaped(f"claims: {', '.join(reserved)} belong to the protocol")
+    if not _strings(crit):
+        raise _IllShaped("crit must be a set of claim names")
+    if unknown := sorted(set(crit) - claims.keys()):
+        raise _IllShaped(f"crit: {', '.join(unknown)[:MAX_TEXT]} not in claims")
+    return claims, tuple(sorted(set(crit)))
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LIFETIME_S
+
+
+def _sorted(findings: "set[Finding] | list[Finding]") -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda f: (f.code, f.title or "")))

@@ -1,0 +1,113 @@
+"""Prometheus metrics: every name and its help text stand here, and in docs/operations.md."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from bridge.model.decision import Decision
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Metrics:
+    """One set for each process; with several workers a scrape of any of them adds all of them up."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._decisions = Counter(
+            "issuance_decisions", "Decisions by door and outcome.", ["door", "outcome"], registry=registry
+        )
+        self._duration = Histogram(
+            "issuance_decision_seconds", "From request to answer.", ["door"], registry=registry, buckets=_BUCKETS
+        )
+        self._steps = Histogram(
+            "issuance_step_seconds",
+            "Time by step: engine, record, sync.",
+            ["step"],
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        self._refused = Counter(
+            "issuance_refused_calls", "Calls refused at the door, by reason.", ["reason"], registry=registry
+        )
+        self._unrecorded = Counter(
+            "issuance_denied_unrecorded", "Denials without an entry: the log was the fault.", registry=registry
+        )
+        self._batch = Histogram(
+            "issuance_log_batch_entries",
+            "Entries that shared one sync.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+        )
+        self._engine_ready = Gauge(
+            "issuance_engine_ready", "1 while the engine answers.", registry=registry, multiprocess_mode="livemin"
+        )
+        self._log_ready = Gauge(
+            "issuance_log_ready", "1 while the log is written.", registry=registry, multiprocess_mode="livemin"
+        )
+        self._in_flight = Gauge(
+            "issuance_in_flight", "Requests being decided.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._policy_loads = Counter(
+            "issuance_policy_loads", "Policy sets found on disk, by result.", ["result"], registry=registry
+        )
+        self._policy = Gauge(
+            "issuance_policy_info",
+            "1 for the policy revision in force.",
+            ["revision"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._revision: str | None = None
+
+    def decided(self, door: str, decision: Decision, seconds: float) -> None:
+        self._decisions.labels(door, decision.outcome.value).inc()
+        self._duration.labels(door).observe(seconds)
+
+    def step(self, name: str, seconds: float) -> None:
+        self._steps.labels(name).observe(seconds)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self.step(name, time.monotonic() - before)
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
+    def denied_unrecorded(self, count: int) -> None:
+        self._unrecorded.inc(count)
+
+    def batch(self, entries: int) -> None:
+        self._batch.observe(entries)
+
+    def policy_loaded(self, revision: str) -> None:
+        self._policy_loads.labels("accepted").inc()
+        if self._revision is not None:
+            self._policy.labels(self._revision).set(0)
+        self._revision = revision
+        self._policy.labels(revision).set(1)
+
+    def policy_refused(self) -> None:
+        self._policy_loads.labels("refused").inc()
+
+    def state(self, *, engine_ready: bool, log_ready: bool, in_flight: int) -> None:
+        self._engine_ready.set(engine_ready)
+        self._log_ready.set(log_ready)
+        self._in_flight.set(in_flight)
+
+    def render(self) -> bytes:
+        """The text exposition, of all workers where there are several (PROMETHEUS_MULTIPROC_DIR)."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -1,0 +1,217 @@
+"""Merges verdicts into one decision. Pure and total: no input or output, and every verdict has an answer.
+
+The gate must allow. A scope is granted when its package allows, denies nothing, and requires nothing unmet.
+Nothing is ever broader than what was asked for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
+from bridge.model.scope import is_scope_token
+from bridge.model.verdict import Finding, Limit, Requirement, Verdict
+from bridge.pdp import details, narrow
+from bridge.pdp.require import unmet
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the answer may depend on beside the verdicts: the input document, its time, and the operator's ceiling (s)."""
+
+    document: Mapping[str, Any]
+    now_ms: int
+    max_token_lifetime_s: int | None = None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        return tuple(self.document["scopes"])
+
+    @property
+    def details(self) -> tuple[dict[str, Any], ...]:
+        return tuple(self.document.get("authorization_details", ()))
+
+
+def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
+    """The decision on `question`, from the gate's verdict and each scope's (None or missing: no package has it)."""
+    refused = _refusal(gate, question)
+    if refused:
+        return _gate_denied(question, refused, verdicts)
+    judged = {scope: _judge(scope, verdicts.get(scope), gate, question) for scope in question.scopes}
+    judged = _narrowed(judged, gate, verdicts)
+    granted = tuple(scope for scope in question.scopes if judged[scope].outcome is Outcome.ALLOW)
+    counting = [gate, *(v for scope in granted if (v := verdicts[scope]) is not None)]
+    limit = _merge_limits([v.limit for v in counting], question)
+    claims, conflict = _merge_claims(v.claims for v in counting)
+    if code := _request_denial(limit, question, conflict=conflict):
+        return _denied(Finding(code), judged)
+    waiting = _merge_requirements(judged.values())
+    outcome = Outcome.ALLOW
+    if question.scopes:
+        if any(answer.outcome is Outcome.CONDITIONAL for answer in judged.values()):
+            outcome = Outcome.CONDITIONAL
+        elif not granted:
+            outcome = Outcome.DENY
+    elif missing := unmet(gate.require, question.document, None, question.now_ms):
+        if not _is_user(question):
+            return _denied(Finding(Code.REQUIREMENT_UNMEETABLE), judged)
+        outcome, waiting = Outcome.CONDITIONAL, _unique(missing)
+    if outcome is Outcome.DENY or (outcome is Outcome.CONDITIONAL and not granted):
+        limit, claims, counting = Limit(), {}, []
+    return Decision(
+        outcome=outcome,
+        scopes=judged,
+        granted_scopes=granted,
+        findings=gate.allow,
+        require=waiting,
+        limit=limit,
+        claims=claims,
+        crit=tuple(sorted({name for verdict in counting for name in verdict.crit})),
+    )
+
+
+def _refusal(verdict: Verdict, question: Question) -> tuple[Finding, ...]:
+    """Why this package, taken alone, grants nothing; empty when it allows."""
+    if verdict.error is not None or not _details_covered(verdict, question):
+        return (*verdict.deny, Finding(verdict.error_code))
+    if verdict.deny:
+        return verdict.deny
+    if not verdict.allow:
+        return (Finding(Code.NO_ALLOW),)
+    if verdict.limit.token_lifetime == 0:
+        return (Finding(Code.ZERO_LIFETIME),)
+    return ()
+
+
+def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Question) -> ScopeDecision:
+    """The answer for one scope before scopes narrow each other."""
+    refused: list[Finding] = []
+    if not is_scope_token(scope):
+        refused.append(Finding(Code.INVALID_SCOPE))
+    elif verdict is None:
+        refused.append(Finding(Code.UNMAPPED_SCOPE))
+    else:
+        refused.extend(_refusal(verdict, question))
+    if _exceeds_grant(scope, question):
+        refused.append(Finding(Code.EXCEEDS_GRANT))
+    if not refused and gate.limit.granted_scope is not None and scope not in gate.limit.granted_scope:
+        refused.append(Finding(Code.NARROWED))
+    if verdict is None or refused:
+        return ScopeDecision(Outcome.DENY, tuple(refused))
+    missing = _unique(unmet((*gate.require, *verdict.require), question.document, scope, question.now_ms))
+    if missing and not _is_user(question):
+        return ScopeDecision(Outcome.DENY, (Finding(Code.REQUIREMENT_UNMEETABLE),), missing)
+    outcome = Outcome.CONDITIONAL if missing else Outcome.ALLOW
+    return ScopeDecision(outcome, verdict.allow, missing, verdict.limit, verdict.claims, verdict.crit)
+
+
+def _narrowed(
+    judged: dict[str, ScopeDecision], gate: Verdict, verdicts: Mapping[str, Verdict | None]
+) -> dict[str, ScopeDecision]:
+    """Denies the scopes that the packages of granted scopes leave out."""
+    allowed = {scope: a.limit.granted_scope for scope, a in judged.items() if a.outcome is Outcome.ALLOW}
+    if not any(limit is not None for limit in allowed.values()):
+        return judged
+    granted = narrow.survivors(allowed)
+    denied = ScopeDecision(Outcome.DENY, (Finding(Code.NARROWED),))
+
+    def stays(scope: str, answer: ScopeDecision) -> bool:
+        if answer.outcome is Outcome.ALLOW:
+            return scope in granted
+        return answer.outcome is Outcome.DENY or not narrow.excluded(scope, granted, allowed)
+
+    return {scope: answer if stays(scope, answer) else denied for scope, answer in judged.items()}
+
+
+def _merge_limits(limits: Iterable[Limit], question: Question) -> Limit:
+    limits = list(limits)
+    lifetimes = [n.token_lifetime for n in limits if n.token_lifetime is not None]
+    if question.max_token_lifetime_s is not None:
+        lifetimes.append(question.max_token_lifetime_s)
+    narrowed = [n.audience for n in limits if n.audience is not None]
+    asked = question.document.get("audience")
+    audience: tuple[str, ...] | None = None
+    if narrowed:
+        common = frozenset.intersection(*map(frozenset, narrowed))
+        audience = tuple(dict.fromkeys(a for a in asked if a in common)) if asked else tuple(sorted(common))
+    granted = [n.authorization_details for n in limits if n.authorization_details is not None]
+    return Limit(
+        token_lifetime=min(lifetimes, default=None),
+        audience=audience,
+        authorization_details=details.union(granted) if question.details else None,
+    )
+
+
+def _merge_claims(parts: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], bool]:
+    """All claims, and whether two packages set one of them to different values."""
+    merged: dict[str, Any] = {}
+    conflict = False
+    for part in parts:
+        for name, value in part.items():
+            if name in merged and details.typed(merged[name]) != details.typed(value):
+                conflict = True
+            merged[name] = value
+    return merged, conflict
+
+
+def _request_denial(limit: Limit, question: Question, *, conflict: bool) -> Code | None:
+    if conflict:
+        return Code.CLAIMS_CONFLICT
+    if limit.audience == ():
+        return Code.NO_AUDIENCE
+    if question.details and not limit.authorization_details:
+        return Code.DETAILS_DENIED
+    return None
+
+
+def _gate_denied(question: Question, refused: tuple[Finding, ...], verdicts: Mapping[str, Verdict | None]) -> Decision:
+    """The gate denies all; what the scopes' own packages denied is kept beside it."""
+
+    def own(scope: str) -> tuple[Finding, ...]:
+        verdict = verdicts.get(scope)
+        return verdict.deny if verdict is not None else ()
+
+    scopes = {s: ScopeDecision(Outcome.DENY, (Finding(Code.GATE_DENIED), *own(s))) for s in question.scopes}
+    return Decision(Outcome.DENY, scopes, findings=refused)
+
+
+def _denied(why: Finding, judged: Mapping[str, ScopeDecision]) -> Decision:
+    """The request is denied as a whole, for a reason that lies in no single scope.
+
+    Where it is for want of authorization details, a scope that would return some still waits for its requirement.
+    """
+
+    def answer(now: ScopeDecision) -> ScopeDecision:
+        waits = now.outcome is Outcome.CONDITIONAL and now.limit.authorization_details
+        if now.outcome is Outcome.DENY or (waits and why.code == Code.DETAILS_DENIED):
+            return now
+        return ScopeDecision(Outcome.DENY, (why,))
+
+    scopes = {scope: answer(now) for scope, now in judged.items()}
+    waiting = _merge_requirements(scopes.values())
+    return Decision(Outcome.CONDITIONAL if waiting else Outcome.DENY, scopes, findings=(why,), require=waiting)
+
+
+def _exceeds_grant(scope: str, question: Question) -> bool:
+    grant = question.document.get("grant")
+    if question.document["grant_type"] != "refresh_token" or grant is None:
+        return False
+    return scope not in grant.get("scopes", ())
+
+
+def _details_covered(verdict: Verdict, question: Question) -> bool:
+    returned = verdict.limit.authorization_details or ()
+    return all(details.covered(detail, question.details) for detail in returned)
+
+
+def _is_user(question: Question) -> bool:
+    return bool(question.document.get("subject", {}).get("type") == "user")
+
+
+def _merge_requirements(answers: Iterable[ScopeDecision]) -> tuple[Requirement, ...]:
+    return _unique([r for a in answers if a.outcome is Outcome.CONDITIONAL for r in a.require])
+
+
+def _unique(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
+    by_text = {details.typed(requirement): requirement for requirement in requirements}
+    return tuple(by_text[key] for key in sorted(by_text))

@@ -1,0 +1,226 @@
+"""Writes a decision down: what data, which rule of which owner, and which exception path informed it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
+from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit
+from bridge.model.mask import mask_pointers
+from bridge.model.policy import Package
+from bridge.model.times import now_ms, uuid7
+from bridge.model.verdict import Finding, Limit, Verdict
+from bridge.pdp.evaluate import Verdicts
+from bridge.ports import EngineStatus, Record
+
+FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED, Code.POLICY_MISMATCH})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about one request beside the decision. `fault`: why no decision could be made, for operators."""
+
+    document: Mapping[str, Any]
+    document_bytes: bytes
+    engine: EngineStatus
+    request_id: str | None = None
+    verdicts: Verdicts | None = None
+    fault: str | None = None
+    duration_us: int = 0
+    engine_us: int = 0
+
+
+class Recorder:
+    """Makes records; `mask`: JSON pointers (split into tokens) of values that the entry must not show."""
+
+    def __init__(self, mask: tuple[tuple[str, ...], ...] = ()) -> None:
+        self._mask = mask
+
+    def record(self, decision: Decision, facts: Facts) -> tuple[Decision, tuple[Record, ...]]:
+        """The decision as it may be answered, and its records: the entry first, then rules that had no room in it.
+
+        A decision that no entry can hold is turned into a denial (`policy_error`): what cannot be proven is not granted.
+        """
+        digest = hashlib.sha256(facts.document_bytes).digest()
+        entry = self._entry(decision, facts, digest)
+        try:
+            entries = _split(entry)
+        except ValueError:
+            decision = deny_all(tuple(facts.document["scopes"]), Code.POLICY_ERROR)
+            entry = self._entry(decision, facts, digest)
+            reason = {"path": "policy_error", "message": "the decision did not fit an entry and was denied"}
+            entries = _split({**entry, "exceptions": [reason], "rules": []})
+        first = Record(entries[0], facts.document_bytes, digest)
+        return decision, (first, *(Record(rest) for rest in entries[1:]))
+
+    def _entry(self, decision: Decision, facts: Facts, digest: bytes) -> dict[str, Any]:
+        document, verdicts = facts.document, facts.verdicts
+        entry: dict[str, Any] = {
+            "v": 1,
+            "kind": "decision",
+            "id": document["id"],
+            "time": document["time"],
+            "door": document["door"],
+            "caller": document["caller"],
+            "request": exact(mask_pointers(dict(document), self._mask)),
+            "input_digest": digest.hex(),
+            "outcome": decision.outcome.value,
+            "granted_scopes": list(decision.granted_scopes),
+            "scopes": {scope: exact(scope_json(answer)) for scope, answer in decision.scopes.items()},
+            "findings": findings_json(decision.findings),
+            "limit": exact(limit_json(decision.limit)),
+            "require": list(decision.require),
+            "claims": exact(dict(decision.claims)),
+            "crit": list(decision.crit),
+            "reply": {"outcome": decision.outcome.value, "code": _reply_code(decision)},
+            "rules": _rules(verdicts) if verdicts else [],
+            "exceptions": _exceptions(decision, facts),
+            "sources": [],
+            "engine": {"kind": facts.engine.kind, "version": facts.engine.version},
+            "duration_us": facts.duration_us,
+            "engine_us": facts.engine_us,
+        }
+        if verdicts is not None:
+            entry["policy"] = {"revision": verdicts.policy_set.revision, "digest": verdicts.policy_set.digest}
+        if facts.request_id is not None:
+            entry["request_id"] = facts.request_id
+        return entry
+
+
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """`[{"code", "title"}]`, in the order of the codes."""
+    return [
+        {"code": f.code} if f.title is None else {"code": f.code, "title": f.title}
+        for f in sorted(findings, key=lambda f: (f.code, f.title or ""))
+    ]
+
+
+def limit_json(limit: Limit) -> dict[str, Any]:
+    """The members that are set, in their wire form."""
+    result: dict[str, Any] = {}
+    if limit.token_lifetime is not None:
+        result["token_lifetime"] = limit.token_lifetime
+    if limit.granted_scope is not None:
+        result["granted_scope"] = " ".join(sorted(limit.granted_scope))
+    if limit.audience is not None:
+        result["audience"] = list(limit.audience)
+    if limit.authorization_details is not None:
+        result["authorization_details"] = list(limit.authorization_details)
+    return result
+
+
+def scope_json(answer: ScopeDecision) -> dict[str, Any]:
+    """One scope's answer in its wire form; `require` holds what is unmet."""
+    result: dict[str, Any] = {"outcome": answer.outcome.value, "findings": findings_json(answer.findings)}
+    if answer.require:
+        result["require"] = list(answer.require)
+    if limit := limit_json(answer.limit):
+        result["limit"] = limit
+    return result
+
+
+def _reply_code(decision: Decision) -> str | None:
+    codes = [f.code for f in decision.findings]
+    return codes[0] if decision.outcome == "deny" and codes else None
+
+
+def _rules(verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Every rule that spoke, once each: scopes that share a prefix package share its rules."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for verdict in (verdicts.gate, *verdicts.scopes.values()):
+        package = verdicts.policy_set.packages.get(verdict.package)
+        for effect, code in _spoken(verdict):
+            key = (verdict.package, effect, code)
+            if key not in rows:
+                rows[key] = _rule(verdict.package, package, effect, code)
+    return [rows[key] for key in sorted(rows)]
+
+
+def _spoken(verdict: Verdict) -> list[tuple[str, str]]:
+    spoken = [(effect, f.code) for effect in ("allow", "deny", "warn") for f in getattr(verdict, effect)]
+    spoken.extend(("require", "require") for _ in verdict.require[:1])
+    if verdict.limit != Limit():
+        spoken.append(("limit", "limit"))
+    if verdict.claims:
+        spoken.append(("claims", "claims"))
+    return spoken
+
+
+def _rule(name: str, package: Package | None, effect: str, code: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"package": name, "code": code, "effect": effect}
+    if package is not None:
+        rule["file"] = package.file
+        rule["row"] = package.rows.get(code, package.row)
+        rule["controls"] = list(package.controls)
+        if package.owner is not None:
+            rule["owner"] = package.owner
+        if package.risk is not None:
+            rule["risk"] = package.risk
+    return rule
+
+
+def _exceptions(decision: Decision, facts: Facts) -> list[dict[str, Any]]:
+    """The exception paths that were taken; an empty list means: looked, there was none."""
+    found: list[dict[str, Any]] = []
+    if facts.fault is not None:
+        code = decision.findings[0].code if decision.findings else Code.ENGINE_UNAVAILABLE
+        found.append({"path": "fail_closed", "code": code, "message": facts.fault[:500]})
+    if facts.verdicts is None:
+        return found
+    seen: set[str] = set()
+    for verdict in (facts.verdicts.gate, *facts.verdicts.scopes.values()):
+        if verdict.package in seen:
+            continue
+        seen.add(verdict.package)
+        found.extend(_exceptions_of(verdict))
+    return found
+
+
+def _exceptions_of(verdict: Verdict) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if verdict.error is not None:
+        path = "policy_error" if verdict.error_code == Code.POLICY_ERROR else "fail_closed"
+        found.append({"path": path, "package": verdict.package, "message": verdict.error})
+    for dropped in verdict.dropped_exceptions:
+        found.append({"path": "expired_exception", "package": verdict.package, **dropped})
+    for finding in verdict.allow:
+        if (used := finding.exception) is not None:
+            found.append(
+                {
+                    "path": used.kind,
+                    "package": verdict.package,
+                    "code": finding.code,
+                    "id": used.id,
+                    "approved_by": list(used.approved_by),
+                    "expires": used.expires,
+                }
+            )
+    return found
+
+
+def _split(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entry, and where its rules alone are too many for it, entries of kind `rules` with the rest."""
+    rules = entry["rules"]
+    try:
+        return [fit(entry)]
+    except ValueError:
+        if not rules:
+            raise
+    head = fit({**entry, "rules": [], "rules_follow": True})  # in entries of kind `rules`, same decision_id
+    parts = _chunks(rules, MAX_ENTRY_BYTES - 2048)
+    common = {"v": 1, "kind": "rules", "time": entry["time"], "decision_id": entry["id"]}
+    return [head, *({**common, "id": uuid7(now_ms()), "rules": part} for part in parts)]
+
+
+def _chunks(rules: list[dict[str, Any]], limit: int) -> list[list[dict[str, Any]]]:
+    chunks: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for rule in rules:
+        length = len(canonical(rule)) + 1
+        if size + length > limit:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(rule)
+        size += length
+    return chunks

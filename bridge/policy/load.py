@@ -1,0 +1,129 @@
+"""Loads a policy set: read, parse, index, check, digest, bundle. What does not pass is refused whole."""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bridge import kernel
+from bridge.errors import PolicyRefused
+from bridge.model.policy import PolicySet
+from bridge.policy import bundle, opa as opa_cli, source
+from bridge.policy.index import RESERVED, Index
+from bridge.policy.source import Source
+from bridge.policy.syntax import load_yaml, parse
+
+KERNEL_FOLDER = "issuance_kernel"
+"""Where kernel files stand in a bundle."""
+
+
+def load(path: Path, opa: Path) -> PolicySet:
+    """The verified set at `path` (folder or bundle). PolicyRefused names every reason found, file and row first."""
+    found = source.read(path)
+    modules, own_index = _without_kernel(found)
+    data = _merge_data(found, opa)
+    claimed = _take_index(data, found)
+    if reserved := sorted(set(RESERVED) & data.keys()):
+        raise PolicyRefused([f"data: the key {key!r} is reserved" for key in reserved])
+    trees = parse(opa, modules)
+    index = Index(trees)
+    digest = _digest(modules, data)
+    index_data = index.data(digest)
+    if own_index and claimed is not None and claimed != index_data:
+        raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
+    kernel_files = {f"{KERNEL_FOLDER}/{name}": content for name, content in kernel.MODULES.items()}
+    everything = {**modules, **kernel_files}
+    all_data = {**data, "issuance": {"index": index_data}}
+    roots = sorted({*RESERVED, *data, *(tree.package[0] for tree in trees)})
+    _check(everything, all_data, roots, opa)
+    return PolicySet(
+        digest=digest,
+        revision=digest[:16],
+        packages=index.packages,
+        scopes=index.scopes,
+        prefixes=index.prefixes,
+        bundle=bundle.write(everything, all_data, roots, digest),
+    )
+
+
+def _without_kernel(found: Source) -> tuple[dict[str, bytes], bool]:
+    """The policy's own modules. Kernel files that a built bundle holds are ours only when they are identical."""
+    modules, dropped = dict(found.modules), False
+    for name, content in kernel.MODULES.items():
+        file = f"{KERNEL_FOLDER}/{name}"
+        if found.bundled and file in modules:
+            if modules.pop(file) != content:
+                raise PolicyRefused([f"{file} differs from the kernel of this bridge: build the bundle again"])
+            dropped = True
+    return modules, dropped
+
+
+def _take_index(data: dict[str, Any], found: Source) -> Any:
+    """Takes our own index out of a built bundle's data; it is made anew and compared."""
+    claimed = data.get("issuance")
+    if found.bundled and isinstance(claimed, dict) and claimed.keys() == {"index"}:
+        del data["issuance"]
+        return claimed["index"]
+    return None
+
+
+def _merge_data(found: Source, opa: Path) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, content in sorted(found.data.items()):
+        value = _parse_data(name, content, opa)
+        for part in reversed(PurePosixPath(name).parent.parts):
+            value = {part: value}
+        if not isinstance(value, dict):
+            raise PolicyRefused([f"{name}: must hold an object"])
+        _merge(merged, value, name)
+    return merged
+
+
+def _parse_data(name: str, content: bytes, opa: Path) -> Any:
+    try:
+        if name.endswith(".json"):
+            return json.loads(content, parse_constant=_no_constant)
+        return load_yaml(opa, content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise PolicyRefused([f"{name}: {error}"]) from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _merge(into: dict[str, Any], value: dict[str, Any], name: str) -> None:
+    for key, item in value.items():
+        if key not in into:
+            into[key] = item
+        elif isinstance(into[key], dict) and isinstance(item, dict):
+            _merge(into[key], item, name)
+        else:
+            raise PolicyRefused([f"{name}: {key!r} is set by another data file already"])
+
+
+def _digest(modules: dict[str, bytes], data: dict[str, Any]) -> str:
+    """SHA-256 over the names and contents of modules, the data, and the kernel; hex."""
+    listing = {
+        "modules": {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()},
+        "data": hashlib.sha256(bundle.canonical(data)).hexdigest(),
+        "kernel": {name: hashlib.sha256(content).hexdigest() for name, content in kernel.MODULES.items()},
+    }
+    return hashlib.sha256(bundle.canonical(listing)).hexdigest()
+
+
+def _check(modules: dict[str, bytes], data: dict[str, Any], roots: list[str], opa: Path) -> None:
+    """`opa check --strict --bundle` on exactly what will run, with the built-ins that ship with the bridge."""
+    with tempfile.TemporaryDirectory(prefix="issuance-check-") as scratch:
+        folder = Path(scratch) / "set"
+        for name, content in modules.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        (folder / "data.json").write_bytes(bundle.canonical(data))
+        (folder / ".manifest").write_bytes(bundle.canonical({"rego_version": 1, "roots": roots}))
+        capabilities = Path(scratch) / "capabilities.json"
+        capabilities.write_bytes(kernel.CAPABILITIES)
+        if reasons := opa_cli.check(opa, folder, capabilities):
+            raise PolicyRefused(reasons)

@@ -1,0 +1,99 @@
+"""Runs the `opa` binary for checks that need its parser: never on the decision path."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import ConfigFault, PolicyRefused
+from bridge.kernel import OPA_VERSION
+
+TIMEOUT_S = 120
+
+
+def find_opa(configured: str = "") -> Path:
+    """The `opa` to run: the configured one, the one beside our Python (where `make setup` puts it), or PATH's.
+
+    Raises ConfigFault when there is none.
+    """
+    beside = Path(sys.prefix) / "bin" / "opa"
+    candidates = [configured] if configured else [str(beside), shutil.which("opa") or ""]
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            return Path(candidate).absolute()
+    where = f"{configured} (engine.opa)" if configured else "beside this Python or on PATH"
+    raise ConfigFault(f"no executable opa {where}: run `make setup`, or install OPA {OPA_VERSION}")
+
+
+def opa_version(opa: Path) -> str:
+    """The version that the binary reports; ConfigFault when it does not run."""
+    done = run(opa, "version")
+    for line in done.stdout.decode(errors="replace").splitlines():
+        if line.startswith("Version:"):
+            return line.split(":", 1)[1].strip()
+    raise ConfigFault(f"{opa} does not report a version")
+
+
+def require_version(opa: Path) -> str:
+    """The version, when it is the one that this bridge was proven with; ConfigFault otherwise."""
+    version = opa_version(opa)
+    if version != OPA_VERSION:
+        raise ConfigFault(f"{opa} is OPA {version}; this bridge decides only with OPA {OPA_VERSION}: run `make setup`")
+    return version
+
+
+def run(opa: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Runs `opa` with an empty environment and bounded time; ConfigFault when it cannot run at all."""
+    try:
+        return subprocess.run(  # noqa: S603 - our own binary, arguments from the code
+            [str(opa), *arguments], input=stdin, capture_output=True, env={}, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigFault(f"{opa} {arguments[0]} did not run: {error}") from error
+
+
+def evaluate(opa: Path, query: str, document: Any) -> Any:
+    """The value that `query` binds to `x`, with `document` as input. PolicyRefused carries OPA's own message."""
+    done = run(opa, "eval", "--format", "json", "--stdin-input", query, stdin=json.dumps(document).encode())
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise PolicyRefused([_first_line(done.stderr)]) from None
+    if "errors" in answer:
+        raise PolicyRefused([str(e.get("message", e)) for e in answer["errors"]])
+    return answer["result"][0]["bindings"]["x"]
+
+
+def check(opa: Path, folder: Path, capabilities: Path) -> list[str]:
+    """What `opa check --strict --bundle` has against `folder`: one line each, with paths relative to it."""
+    done = run(
+        opa, "check", "--strict", "--bundle", "--capabilities", str(capabilities), "--format", "json", str(folder)
+    )
+    if done.returncode == 0:
+        return []
+    text = (done.stdout or done.stderr).decode(errors="replace")
+    try:
+        errors = json.loads(text)["errors"]
+        lines = [_describe(error) for error in errors]
+    except (ValueError, KeyError, TypeError):
+        lines = [line for line in text.splitlines() if line.strip()][:20]
+    return [line.replace(str(folder) + "/", "").replace(str(folder), "") for line in lines] or ["opa check failed"]
+
+
+def _describe(error: dict[str, Any]) -> str:
+    at = error.get("location") or {}
+    return f"{at.get('file', '?')}:{at.get('row', '?')}: {error.get('code', '')}: {error.get('message', '')}"
+
+
+def _first_line(raw: bytes) -> str:
+    lines = raw.decode(errors="replace").strip().splitlines()
+    return lines[0][:500] if lines else "opa gave no answer"
+
+
+async def in_thread(function: Any, *arguments: Any) -> Any:
+    """Runs blocking work beside the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

@@ -1,0 +1,97 @@
+"""Reads a policy set's files: from a folder, or from a built bundle. No judgement here, only bounds."""
+
+import gzip
+import io
+import os
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from bridge.errors import PolicyRefused
+
+MAX_FILES = 50_000
+MAX_BYTES = 256 * 1024 * 1024
+DATA_NAMES = ("data.json", "data.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`modules` and `data`: relative POSIX path -> bytes. `bundled`: built by us, so the kernel may be among them."""
+
+    modules: dict[str, bytes] = field(default_factory=dict)
+    data: dict[str, bytes] = field(default_factory=dict)
+    bundled: bool = False
+
+
+def read(path: Path) -> Source:
+    """The files that decide: `*.rego` without `*_test.rego`, data.json, data.yaml. PolicyRefused when unreadable."""
+    try:
+        return _read_bundle(path) if path.is_file() else _read_folder(path)
+    except (OSError, tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        raise PolicyRefused([f"{path} cannot be read: {error}"]) from error
+
+
+def signature(path: Path) -> tuple[object, ...]:
+    """Changes whenever the set on disk may have changed; cheap enough for every second. Empty when unreadable."""
+    try:
+        files = [path] if path.is_file() else [path / name for name in _names(path)]
+        stats = [(str(file), file.stat()) for file in files]
+    except (OSError, PolicyRefused):
+        return ()
+    return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in stats)
+
+
+def _read_folder(folder: Path) -> Source:
+    if not folder.is_dir():
+        raise PolicyRefused([f"{folder} is neither a folder nor a bundle"])
+    source, total = Source(), 0
+    for name in _names(folder):
+        with (folder / name).open("rb") as file:
+            content = file.read(MAX_BYTES - total + 1)
+        total += len(content)
+        if total > MAX_BYTES:
+            raise PolicyRefused([f"{folder} holds more than {MAX_BYTES} bytes"])
+        _keep(source, name, content)
+    return source
+
+
+def _names(folder: Path) -> list[str]:
+    names: list[str] = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        base = Path(root).relative_to(folder)
+        names.extend((base / f).as_posix() for f in files if _decides(f))
+        if len(names) > MAX_FILES:
+            raise PolicyRefused([f"{folder} holds more than {MAX_FILES} files"])
+    return sorted(names)
+
+
+def _read_bundle(path: Path) -> Source:
+    source, total = Source(bundled=True), 0
+    with gzip.open(path) as unpacked:
+        raw = unpacked.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise PolicyRefused([f"{path} unpacks to more than {MAX_BYTES} bytes"])
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
+        for count, member in enumerate(archive):
+            name = PurePosixPath("/", member.name).relative_to("/").as_posix()
+            if count >= MAX_FILES:
+                raise PolicyRefused([f"{path} holds more than {MAX_FILES} files"])
+            if not member.isfile() or not _decides(PurePosixPath(name).name):
+                continue
+            if ".." in PurePosixPath(name).parts:
+                raise PolicyRefused([f"{path} holds a file outside of itself: {member.name!r}"])
+            if name in source.modules or name in source.data:
+                raise PolicyRefused([f"{path} holds {name!r} twice"])
+            content = archive.extractfile(member)
+            _keep(source, name, content.read() if content else b"")
+            total += member.size
+    return source
+
+
+def _decides(name: str) -> bool:
+    return name in DATA_NAMES or (name.endswith(".rego") and not name.endswith("_test.rego"))
+
+
+def _keep(source: Source, name: str, content: bytes) -> None:
+    (source.modules if name.endswith(".rego") else source.data)[name] = content

@@ -1,0 +1,116 @@
+"""Syntax trees of Rego modules, by OPA's own parser: package, row of the package line, annotations."""
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import PolicyRefused
+from bridge.policy import opa as opa_cli
+
+_PARSE = "x := [m | some f in input; m := rego.parse_module(f[0], f[1])]"
+_YAML = "x := [{y | y := yaml.unmarshal(t)} | some t in input]"
+_PARSE_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One `# METADATA` block; `row` is that of the statement below it."""
+
+    row: int
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """`package` is the path below `data`, verbatim; its annotation is separate from those of the rules."""
+
+    file: str
+    package: tuple[str, ...]
+    row: int
+    about: dict[str, Any] = field(default_factory=dict)
+    rules: tuple[Annotation, ...] = ()
+
+
+def parse(opa: Path, modules: dict[str, bytes]) -> list[Module]:
+    """The modules, in the order given. PolicyRefused with OPA's message where one does not parse."""
+    sources: dict[str, str] = {}
+    for name, content in modules.items():
+        try:
+            sources[name] = content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise PolicyRefused([f"{name}: not UTF-8"]) from None
+    names = list(sources)
+    trees: list[dict[str, Any]] = []
+    for start in range(0, len(names), _PARSE_CHUNK):
+        chunk = names[start : start + _PARSE_CHUNK]
+        parsed = opa_cli.evaluate(opa, _PARSE, [[name, sources[name]] for name in chunk])
+        if len(parsed) != len(chunk):
+            raise PolicyRefused(["a module does not parse"])
+        trees.extend(parsed)
+    blocks = [_blocks(tree.get("comments") or []) for tree in trees]
+    texts = [text for found in blocks for _, text in found]
+    contents = iter(_yaml(opa, texts))
+    return [
+        _module(name, sources[name], tree, [(row, next(contents)) for row, _ in found])
+        for name, tree, found in zip(names, trees, blocks, strict=True)
+    ]
+
+
+def load_yaml(opa: Path, text: str) -> Any:
+    """`text` as OPA itself reads YAML; PolicyRefused when it does not."""
+    (value,) = _yaml(opa, [text])
+    return value
+
+
+def _yaml(opa: Path, texts: list[str]) -> list[Any]:
+    values = opa_cli.evaluate(opa, _YAML, texts) if texts else []
+    return [value[0] if value else None for value in values]
+
+
+def _blocks(comments: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    """(last row, YAML text) of each METADATA block: a comment `METADATA` and the comment lines right below it."""
+    found: list[tuple[int, str]] = []
+    lines: list[str] | None = None
+    last = -1
+    for comment in comments:
+        row = int(comment["Location"]["row"])
+        column = int(comment["Location"]["col"])
+        text = base64.b64decode(comment["Text"]).decode("utf-8", "replace")
+        if lines is not None and (row != last + 1 or column != 1):
+            found.append((last, "\n".join(lines)))
+            lines = None
+        if lines is not None:
+            lines.append(text)
+        elif text.strip() == "METADATA" and column == 1:
+            lines = []
+        last = row
+    if lines is not None:
+        found.append((last, "\n".join(lines)))
+    return found
+
+
+def _module(name: str, text: str, tree: dict[str, Any], blocks: list[tuple[int, Any]]) -> Module:
+    lines = text.splitlines()
+    terms = tree["package"]["path"][1:]
+    package = tuple(str(term["value"]) for term in terms)
+    row = next((i for i, line in enumerate(lines, 1) if line.split(maxsplit=1)[:1] == ["package"]), 1)
+    about: dict[str, Any] = {}
+    rules: list[Annotation] = []
+    for last, content in blocks:
+        statement = _next_statement(lines, last)
+        if not isinstance(content, dict):
+            continue
+        if statement == row:
+            about = content
+        else:
+            rules.append(Annotation(statement, content))
+    return Module(name, package, row, about, tuple(rules))
+
+
+def _next_statement(lines: list[str], after: int) -> int:
+    for row in range(after + 1, len(lines) + 1):
+        stripped = lines[row - 1].strip()
+        if stripped and not stripped.startswith("#"):
+            return row
+    return after

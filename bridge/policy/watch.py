@@ -1,0 +1,75 @@
+"""Takes up a changed policy set: checked first, then swapped in one step; a broken one is refused while the old decides."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from bridge.errors import BridgeError, PolicyRefused
+from bridge.model.policy import PolicySet
+from bridge.ops.metrics import Metrics
+from bridge.policy import source
+from bridge.policy.load import load
+from bridge.policy.opa import in_thread
+from bridge.ports import Engine
+
+INTERVAL_S = 1.0
+log = structlog.get_logger(__name__)
+
+
+class PolicyWatch:
+    """`current` decides; `refused` says why what lies on disk does not (empty: it does)."""
+
+    def __init__(self, path: Path, opa: Path, engine: Engine, metrics: Metrics) -> None:
+        self._path, self._opa, self._engine, self._metrics = path, opa, engine, metrics
+        self._seen: tuple[object, ...] = ()
+        self.current: PolicySet | None = None
+        self.refused: tuple[str, ...] = ()
+
+    async def start(self) -> None:
+        """Loads the first set and starts the engine with it. PolicyRefused when it does not pass."""
+        self._seen = await in_thread(source.signature, self._path)
+        policy_set = await in_thread(load, self._path, self._opa)
+        await self._engine.start(policy_set)
+        self._accept(policy_set)
+
+    async def run(self) -> None:
+        """Looks every second; takes up a change once it is unchanged between two looks."""
+        before = self._seen
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            now = await in_thread(source.signature, self._path)
+            if now != self._seen and now == before:
+                await self._take_up(now)
+            before = now
+
+    async def _take_up(self, seen: tuple[object, ...]) -> None:
+        try:
+            policy_set = await in_thread(load, self._path, self._opa)
+            if await in_thread(source.signature, self._path) != seen:
+                return  # changed while it was read: look again
+            if self.current is None or policy_set.digest != self.current.digest:
+                await self._engine.activate(policy_set)
+                self._accept(policy_set)
+            self._seen, self.refused = seen, ()
+        except PolicyRefused as refused:
+            self._seen, self.refused = seen, refused.reasons
+            self._metrics.policy_refused()
+            log.error("policy_refused", reasons=refused.reasons[:20], deciding=self._revision())
+        except (BridgeError, OSError) as error:
+            # The set may be good and the machine not: try again at the next look.
+            self.refused = (str(error),)
+            log.error("policy_not_taken_up", reason=str(error), deciding=self._revision())
+
+    def _accept(self, policy_set: PolicySet) -> None:
+        self.current = policy_set
+        self._metrics.policy_loaded(policy_set.revision)
+        log.info(
+            "policy_active",
+            revision=policy_set.revision,
+            scopes=len(policy_set.scopes),
+            prefixes=len(policy_set.prefixes),
+        )
+
+    def _revision(self) -> str | None:
+        return self.current.revision if self.current else None

@@ -1,0 +1,80 @@
+"""The ports: what the decision road needs from the outside, and nothing about how it is done."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge.model.policy import PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """`ready`: queries are answered now. `detail` is for operators."""
+
+    kind: str
+    version: str
+    ready: bool
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """Evaluates Rego. Knows nothing of issuance."""
+
+    async def start(self, policy_set: PolicySet) -> None:
+        """Makes `policy_set` answer; EngineUnavailable or PolicyRefused when it cannot."""
+
+    async def activate(self, policy_set: PolicySet) -> None:
+        """Swaps to `policy_set` in one step, without dropping a query; the old set stays when this raises."""
+
+    async def query(self, items: bytes, timeout_s: float) -> Any:
+        """The kernel's answer (decoded JSON) to `items`, a JSON array (see kernel.rego for both shapes).
+
+        Raises EvaluationFailed, EngineUnavailable or EngineTimeout; nothing else.
+        """
+
+    def accepted(self) -> Mapping[str, PolicySet]:
+        """Digest -> set, for every set whose answers may be used."""
+
+    def status(self) -> EngineStatus: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an entry stands in the log: `index` is dense from 0, `leaf_hash` is RFC 6962's (32 bytes)."""
+
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry on its way to the log.
+
+    `entry` lacks what the writer adds in its transaction: instance, epoch, iseq. `input` is the exact document that
+    the engine saw, kept beside the log under its SHA-256.
+    """
+
+    entry: dict[str, Any]
+    input: bytes | None = None
+    input_digest: bytes | None = None
+
+
+class Journal(Protocol):
+    """The evidence log, as the decision road sees it."""
+
+    origin: str
+
+    def append(self, *records: Record) -> asyncio.Future[Receipt]:
+        """Hands the records to the writer at once, as one; the result is the first one's receipt, when all are durable.
+
+        The awaitable raises EvidenceUnavailable. Giving up waiting does not take the records back.
+        """
+
+    def append_quietly(self, record: Record, *, denials: int) -> None:
+        """Hands over a record that nobody waits for; when it is lost, `denials` count for the gap entry."""
+
+    def denied_unrecorded(self, count: int = 1) -> None:
+        """Counts denials that were answered without an entry, for the gap entry that follows the recovery."""

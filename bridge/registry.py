@@ -1,0 +1,29 @@
+"""The tables that name concrete engines and doors: to add one, write its file and one line here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from bridge.config.settings import Settings
+from bridge.doors.native import PATH as NATIVE_PATH, NativeDoor
+from bridge.doors.operations import OperationsDoor
+from bridge.engines.managed import ManagedOpa
+from bridge.engines.opa import OpaServer
+from bridge.ports import Engine
+
+ENGINES: dict[str, Callable[[Settings, Path], Engine]] = {
+    "managed": lambda settings, opa: ManagedOpa(opa),
+    "opa": lambda settings, opa: OpaServer(settings.engine.url),
+}
+
+
+def routes(native: NativeDoor, operations: OperationsDoor) -> list[web.RouteDef]:
+    """Everything that is served."""
+    return [
+        web.post(NATIVE_PATH, native.post),
+        web.get("/health/live", operations.live),
+        web.get("/health/ready", operations.ready),
+        web.get("/metrics", operations.metrics),
+        web.get("/openapi.json", operations.openapi),
+    ]

@@ -1,0 +1,151 @@
+"""The composition root: settings in, a running bridge out. Owns every lifetime, and reads in the order of the road."""
+
+import asyncio
+import gc
+import socket
+import ssl
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from bridge.config.settings import Settings
+from bridge.doors._callers import Callers
+from bridge.doors._middleware import errors_and_request_id
+from bridge.doors._openapi import document as openapi_document
+from bridge.doors.native import MAX_BODY_BYTES, NativeDoor
+from bridge.doors.operations import OperationsDoor
+from bridge.errors import ConfigFault
+from bridge.evidence.journal import GroupCommitJournal
+from bridge.evidence.store import SqliteStore
+from bridge.model.mask import SecretMask, parse_pointer
+from bridge.ops.metrics import Metrics
+from bridge.pdp.admit import Admission
+from bridge.pdp.decide import Decide, Limits
+from bridge.pdp.record import Recorder
+from bridge.policy.opa import find_opa, in_thread, require_version
+from bridge.policy.watch import PolicyWatch
+from bridge.registry import ENGINES, routes
+
+GRACE_S = 5.0
+log = structlog.get_logger(__name__)
+
+
+class Bridge:
+    """One worker: an engine, a log, the doors. `start` either succeeds whole or raises a BridgeError."""
+
+    def __init__(self, settings: Settings, *, worker: int = 0) -> None:
+        self._settings = settings
+        self._opa = find_opa(settings.engine.opa)
+        self.metrics = Metrics()
+        server, evidence = settings.server, settings.evidence
+        self.engine = ENGINES[settings.engine.kind](settings, self._opa)
+        store = SqliteStore(Path(evidence.path), f"{evidence.instance}/{worker}")
+        self.journal = GroupCommitJournal(store, evidence.origin, self.metrics)
+        self.admission = Admission(server.max_in_flight, self.journal)
+        self.policies = PolicyWatch(Path(settings.policy.path), self._opa, self.engine, self.metrics)
+        self.decide = Decide(
+            self.engine,
+            self.journal,
+            self.admission,
+            Recorder(tuple(parse_pointer(p) for p in evidence.mask)),
+            SecretMask(server.secret_names, server.secret_suffixes),
+            Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),
+            self.metrics,
+        )
+        self._background: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Opens the log, loads the policies, starts the engine."""
+        await in_thread(require_version, self._opa)
+        await self.journal.start()
+        try:
+            await self.policies.start()
+        except BaseException:
+            await self.engine.close()
+            await self.journal.close()
+            raise
+        self._background = [
+            asyncio.create_task(self.policies.run(), name="policy-watch"),
+            asyncio.create_task(self.admission.summarize_forever(), name="overload-summary"),
+        ]
+
+    async def listen(self, *, reuse_port: bool = False) -> int:
+        """Opens the doors; the port, which the system chose where it was configured as 0."""
+        server = self._settings.server
+        self._runner = web.AppRunner(
+            self.application(), access_log=None, keepalive_timeout=75, shutdown_timeout=GRACE_S, handle_signals=False
+        )
+        await self._runner.setup()
+        tls = tls_context(self._settings)
+        site = web.TCPSite(
+            self._runner, server.host, server.port, ssl_context=tls, reuse_port=reuse_port or None, backlog=1024
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigFault(f"cannot listen on {server.host} port {server.port}: {error.strerror}") from error
+        # What lives now lives as long as we do: collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        bound: socket.socket = site._server.sockets[0]  # type: ignore[union-attr]  # noqa: SLF001 - aiohttp has no public way
+        return int(bound.getsockname()[1])
+
+    def application(self) -> web.Application:
+        """The aiohttp application over this worker."""
+        settings = self._settings
+        app = web.Application(middlewares=[errors_and_request_id(self.metrics)], client_max_size=MAX_BODY_BYTES)
+        callers = Callers(settings.callers)
+        openapi = openapi_document()
+        native = NativeDoor(self.decide, callers, settings.evidence.origin, settings.server.max_scopes)
+        app.add_routes(routes(native, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
+        return app
+
+    def reasons(self) -> list[str]:
+        """Why no decision could be made now; empty: ready."""
+        status = self.engine.status()
+        found = [] if status.ready else [f"engine: {status.detail}"]
+        if self.journal.fault is not None:
+            found.append(f"log: {self.journal.fault}")
+        return found
+
+    def warnings(self) -> list[str]:
+        """Decisions are made, but not by what lies on disk."""
+        return [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
+
+    def observe(self) -> None:
+        self.metrics.state(
+            engine_ready=self.engine.status().ready,
+            log_ready=self.journal.fault is None,
+            in_flight=self.admission.in_flight,
+        )
+
+    async def stop(self) -> None:
+        """Closes the doors, answers what is in flight, writes the log to its end, ends the engine."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self.admission.summarize()
+        await self.journal.close()
+        await self.engine.close()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS 1.2 or later; client certificates are checked where a CA for them is configured. ConfigFault names the key."""
+    server = settings.server
+    if not server.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(server.tls_cert, server.tls_key)
+        if server.client_ca:
+            context.load_verify_locations(server.client_ca)
+            # Optional, since other callers may show a bearer token; a certificate that is shown must verify.
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigFault(f"server.tls_cert, tls_key or client_ca cannot be used: {error}") from error
+    return context
