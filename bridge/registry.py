@@ -5,17 +5,19 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bridge.config.settings import Settings
-from bridge.doors.native import PATH as NATIVE_PATH, NativeDoor
+from bridge.config.settings import EngineSection
+from bridge.doors.native import PATH as NATIVE_PATH
+from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor
 from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
 from bridge.ports import Engine
 
-ENGINES: dict[str, Callable[[Settings, Path], Engine]] = {
-    "managed": lambda settings, opa: ManagedOpa(opa),
-    "opa": lambda settings, opa: OpaServer(settings.engine.url),
+ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
+    "managed": lambda _, opa: ManagedOpa(opa),
+    "opa": lambda engine, _: OpaServer(engine.url),
 }
+"""`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
 def routes(native: NativeDoor, operations: OperationsDoor) -> list[web.RouteDef]:

@@ -39,7 +39,7 @@ class Bridge:
         self._opa = find_opa(settings.engine.opa)
         self.metrics = Metrics()
         server, evidence = settings.server, settings.evidence
-        self.engine = ENGINES[settings.engine.kind](settings, self._opa)
+        self.engine = ENGINES[settings.engine.kind](settings.engine, self._opa)
         store = SqliteStore(Path(evidence.path), f"{evidence.instance}/{worker}")
         self.journal = GroupCommitJournal(store, evidence.origin, self.metrics)
         self.admission = Admission(server.max_in_flight, self.journal)
@@ -134,7 +134,7 @@ class Bridge:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 or later; client certificates are checked where a CA for them is configured. ConfigFault names the key."""
+    """TLS 1.2 or later; client certificates are checked where a CA for them is configured. ConfigFault says why not."""
     server = settings.server
     if not server.tls_cert:
         return None

@@ -81,7 +81,7 @@ def _describe(policy_set: PolicySet, report: Report) -> None:
 
 
 async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, report: Report) -> None:
-    engine = ENGINES[settings.engine.kind](settings, opa)
+    engine = ENGINES[settings.engine.kind](settings.engine, opa)
     try:
         await engine.start(policy_set)
         status = engine.status()

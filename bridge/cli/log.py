@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import orjson
+from typing_extensions import override
 
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import load_settings
@@ -18,11 +19,12 @@ from bridge.model.times import parse_rfc3339
 OUTCOMES = ("allow", "deny", "conditional")
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[int]):
     """RFC 3339, or a full date (its midnight in UTC); ms since the epoch."""
 
     name = "time"
 
+    @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         instant = parse_rfc3339(value, date_allowed=True)
         if instant is None:

@@ -1,4 +1,4 @@
-"""Several workers: one port, one log. Each is a whole bridge with an engine of its own; this only starts and ends them."""
+"""Several workers: one port, one log. Each is a whole bridge with its own engine; this only starts and ends them."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -18,56 +17,69 @@ from bridge.errors import ConfigFault
 from bridge.server import GRACE_S
 
 RESTART_S = 1.0
+STEADY_S = 5.0
+"""A worker that ends sooner than this cannot start, and starting it again would not help."""
 log = structlog.get_logger(__name__)
 
 
-def run_workers(settings: Settings, config: Path | None) -> None:
-    """Runs until SIGTERM or SIGINT; a worker that ends is started again. ConfigFault when one cannot start."""
-    reserved = _reserve(settings.server.host, settings.server.port)
-    port = reserved.getsockname()[1]
-    scratch = tempfile.mkdtemp(prefix="issuance-metrics-")
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": scratch, "BRIDGE__SERVER__PORT": str(port)}
-    command = [sys.executable, "-m", "bridge", "serve", *(["--config", str(config)] if config else [])]
-    stopping = False
+class Workers:
+    """The worker processes and when each was started (monotonic, s)."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+    def __init__(self, count: int, command: list[str], environment: dict[str, str]) -> None:
+        self._command, self._environment = command, environment
+        self._running = {n: self._start(n) for n in range(count)}
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    def look(self) -> None:
+        """Starts again what ended. ConfigFault when a worker does not come up at all."""
+        for worker, (process, since) in list(self._running.items()):
+            if process.poll() is None:
+                continue
+            if time.monotonic() - since < STEADY_S:
+                raise ConfigFault(f"worker {worker} ended at its start with code {process.returncode}: see its log")
+            log.error("worker_lost", worker=worker, code=process.returncode)
+            time.sleep(RESTART_S)
+            self._running[worker] = self._start(worker)
 
-    def start(worker: int) -> subprocess.Popen[bytes]:
-        # Its own group: a Ctrl-C reaches the workers through us alone, once.
-        return subprocess.Popen(  # noqa: S603 - our own module
-            [*command, "--worker", str(worker)], env=environment, process_group=0
-        )
-
-    workers = {n: (start(n), time.monotonic()) for n in range(settings.server.workers)}
-    try:
-        while not stopping:
-            time.sleep(0.1)
-            for n, (process, since) in list(workers.items()):
-                if process.poll() is None or stopping:
-                    continue
-                if time.monotonic() - since < RESTART_S * 5:
-                    raise ConfigFault(
-                        f"worker {n} ended at its start with code {process.returncode}: see its log above"
-                    )
-                log.error("worker_lost", worker=n, code=process.returncode)
-                time.sleep(RESTART_S)
-                workers[n] = (start(n), time.monotonic())
-    finally:
-        for process, _ in workers.values():
+    def end(self) -> None:
+        """Ends all, politely and then by force."""
+        for process, _ in self._running.values():
             if process.poll() is None:
                 process.terminate()
         until = time.monotonic() + GRACE_S * 2
-        for process, _ in workers.values():
+        for process, _ in self._running.values():
             try:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _start(self, worker: int) -> tuple[subprocess.Popen[bytes], float]:
+        # A group of its own: a Ctrl-C reaches the workers through us alone, once.
+        process = subprocess.Popen([*self._command, "--worker", str(worker)], env=self._environment, process_group=0)
+        return process, time.monotonic()
+
+
+def run_workers(settings: Settings, config: Path | None) -> None:
+    """Runs until SIGTERM or SIGINT; a worker that ends is started again. ConfigFault when one cannot start."""
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stopping.append(received))
+    reserved = _reserve(settings.server.host, settings.server.port)
+    scratch = tempfile.mkdtemp(prefix="issuance-metrics-")
+    environment = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": scratch,
+        "BRIDGE__SERVER__PORT": str(reserved.getsockname()[1]),
+    }
+    command = [sys.executable, "-m", "bridge", "serve", *(["--config", str(config)] if config else [])]
+    workers = Workers(settings.server.workers, command, environment)
+    try:
+        while not stopping:
+            time.sleep(0.1)
+            if not stopping:
+                workers.look()
+    finally:
+        workers.end()
         reserved.close()
         shutil.rmtree(scratch, ignore_errors=True)
 

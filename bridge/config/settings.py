@@ -1,4 +1,4 @@
-"""The configuration: a TOML file, and environment variables `BRIDGE__SECTION__KEY` on top of it. Built once, passed down."""
+"""The configuration: a TOML file, with environment variables `BRIDGE__SECTION__KEY` on top. Built once, passed down."""
 
 import ipaddress
 import tomllib
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
 
 from bridge.errors import ConfigFault
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     callers: tuple[CallerSection, ...] = ()
 
     @classmethod
+    @override
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],

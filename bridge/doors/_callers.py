@@ -1,4 +1,4 @@
-"""Who calls, and what that caller may do: bearer tokens by SHA-256, or a client certificate's subject alternative name."""
+"""Who calls, and what they may do: bearer tokens by SHA-256, or a client certificate's subject alternative name."""
 
 import hashlib
 import hmac

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from bridge.doors._callers import CallerRefused
 from bridge.doors._problem import problem
@@ -18,7 +19,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 log = structlog.get_logger(__name__)
 
 
-def errors_and_request_id(metrics: Metrics) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def errors_and_request_id(metrics: Metrics) -> Middleware:
     """The one middleware: no stack trace and no value of the request leaves through an error."""
 
     @web.middleware

@@ -61,7 +61,7 @@ class EvidenceReply(BaseModel):
 
 
 class DecisionReply(BaseModel):
-    """The decision. Mint exactly `granted_scopes`, within `limit`, `claims` and `crit`, one token, before `valid_until`."""
+    """Mint exactly `granted_scopes`, within `limit`, `claims` and `crit`, one token, before `valid_until`."""
 
     decision_id: str
     outcome: Literal["allow", "deny", "conditional"]

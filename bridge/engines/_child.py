@@ -50,7 +50,7 @@ class Child:
             env=ENVIRONMENT,
             cwd=folder,
             start_new_session=True,  # a Ctrl-C at the terminal ends us; we end the child when its queries are answered
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, nothing that can deadlock
+            preexec_fn=_die_with_parent,
         )
         child = cls(process, DataApi("http://opa", str(socket)), folder, policy_set.digest)
         try:
@@ -94,8 +94,7 @@ class Child:
     async def _relay_log(self) -> None:
         """OPA's log lines become ours; a line that is not JSON (a Go panic) goes on as it is."""
         stream = self.process.stderr
-        assert stream is not None
-        while True:
+        while stream is not None:
             try:
                 line = await stream.readline()
             except ValueError:  # a line longer than the stream's limit was dropped

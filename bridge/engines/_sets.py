@@ -17,6 +17,10 @@ class AcceptedSets:
     def all(self) -> Mapping[str, PolicySet]:
         return self._sets
 
+    def newest(self) -> PolicySet:
+        """The set in force; KeyError before the first one."""
+        return self._sets[next(reversed(self._sets))]
+
     def accept(self, policy_set: PolicySet) -> None:
         self._sets.pop(policy_set.digest, None)
         self._sets[policy_set.digest] = policy_set

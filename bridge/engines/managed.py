@@ -35,7 +35,6 @@ class ManagedOpa:
         self._opa = opa
         self._sets = AcceptedSets()
         self._current: Child | None = None
-        self._wanted: PolicySet | None = None
         self._swap = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -49,7 +48,7 @@ class ManagedOpa:
     async def activate(self, policy_set: PolicySet) -> None:
         async with self._swap:
             child = await Child.launch(self._opa, policy_set, READY_S)
-            old, self._current, self._wanted = self._current, child, policy_set
+            old, self._current = self._current, child
             self._sets.accept(policy_set)
             self._trouble = ""
         if old is not None:
@@ -115,9 +114,8 @@ class ManagedOpa:
                     await child.stop()
                 attempt = 0 if time.monotonic() - started > STEADY_S else attempt + 1
                 await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
-                assert self._wanted is not None
                 try:
-                    self._current = await Child.launch(self._opa, self._wanted, READY_S)
+                    self._current = await Child.launch(self._opa, self._sets.newest(), READY_S)
                 except (EngineFault, OSError) as error:
                     self._trouble = f"OPA does not start: {error}"
                     continue

@@ -88,7 +88,7 @@ class GroupCommitJournal:
 
     async def close(self) -> None:
         """Writes what is pending, then closes the log."""
-        while self._pending and self._fault is None:
+        while self._pending and self._fault is None:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.005)
         if self._pump is not None:
             self._pump.cancel()
@@ -108,7 +108,7 @@ class GroupCommitJournal:
             if self._denied:
                 try:
                     await self._tell_gap()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - as in _write
                     await self._stop_and_recover([], [], error)
 
     async def _write(self, batch: list[_Waiting]) -> None:
@@ -122,8 +122,7 @@ class GroupCommitJournal:
             with contextlib.suppress(Exception):
                 self._acknowledge(batch, await commit)
             raise
-        except Exception as error:
-            # Not only our own fault type: whatever went wrong in there, nothing may be taken as written.
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing may be taken as written
             await self._stop_and_recover(batch, records, error)
             return
         self._acknowledge(batch, receipts)
@@ -150,7 +149,7 @@ class GroupCommitJournal:
             try:
                 await self._in_thread(self._store.reopen)
                 await self._tell_gap()
-            except Exception as again:
+            except Exception as again:  # noqa: BLE001 - as in _write
                 self._fault = str(again) or type(again).__name__
                 continue
             self._fault = None

@@ -166,41 +166,32 @@ def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
-    """The condition; where a scope is asked for, `outcome` is that scope's own."""
-    parts, values = ["1"], []
-
-    def add(sql: str, *bound: Any) -> None:
-        parts.append(sql)
-        values.extend(bound)
-
+    """The condition and its values; where a scope is asked for, `outcome` is that scope's own."""
+    parts: list[tuple[str, tuple[Any, ...]]] = []
     if wanted.scope is not None:
-        inner = "SELECT idx FROM decision_scope WHERE scope = ?"
-        bound: list[Any] = [wanted.scope]
-        if wanted.client is not None:
-            inner, bound = inner + " AND client = ?", [*bound, wanted.client]
-        if wanted.outcome is not None:
-            inner, bound = inner + " AND outcome = ?", [*bound, wanted.outcome]
-        add(f"d.idx IN ({inner})", *bound)
-    elif wanted.outcome is not None:
-        add("d.outcome = ?", wanted.outcome)
-    if wanted.client is not None:
-        add("d.client = ?", wanted.client)
-    if wanted.subject is not None:
-        add("d.subject = ?", wanted.subject)
-    if wanted.rule is not None:
-        add("d.idx IN (SELECT idx FROM decision_rule WHERE code = ? OR package || '/' || code = ?)", *[wanted.rule] * 2)
-    if wanted.owner is not None:
-        add("d.idx IN (SELECT idx FROM decision_rule WHERE owner LIKE ? ESCAPE '\\')", f"%{_like(wanted.owner)}%")
-    if wanted.exception is not None:
-        any_path = wanted.exception == "any"
-        inner = "SELECT idx FROM decision_exception"
-        add(f"d.idx IN ({inner})" if any_path else f"d.idx IN ({inner} WHERE path = ? OR exception_id = ?)")
-        values.extend([] if any_path else [wanted.exception] * 2)
-    if wanted.since is not None:
-        add("d.time_ms >= ?", wanted.since)
-    if wanted.until is not None:
-        add("d.time_ms < ?", wanted.until)
-    return " AND ".join(parts), values
+        own = [("scope = ?", wanted.scope), ("client = ?", wanted.client), ("outcome = ?", wanted.outcome)]
+        given = [(sql, value) for sql, value in own if value is not None]
+        inner = " AND ".join(sql for sql, _ in given)
+        subquery = f"d.idx IN (SELECT idx FROM decision_scope WHERE {inner})"  # noqa: S608 - fixed texts
+        parts.append((subquery, tuple(v for _, v in given)))
+    if wanted.exception == "any":
+        parts.append(("d.idx IN (SELECT idx FROM decision_exception)", ()))
+    elif wanted.exception is not None:
+        condition = "d.idx IN (SELECT idx FROM decision_exception WHERE path = ? OR exception_id = ?)"
+        parts.append((condition, (wanted.exception, wanted.exception)))
+    owner = None if wanted.owner is None else f"%{_like(wanted.owner)}%"
+    for sql, value in (
+        ("d.outcome = ?", wanted.outcome if wanted.scope is None else None),
+        ("d.client = ?", wanted.client),
+        ("d.subject = ?", wanted.subject),
+        ("d.idx IN (SELECT idx FROM decision_rule WHERE ? IN (code, package || '/' || code))", wanted.rule),
+        ("d.idx IN (SELECT idx FROM decision_rule WHERE owner LIKE ? ESCAPE '\\')", owner),
+        ("d.time_ms >= ?", wanted.since),
+        ("d.time_ms < ?", wanted.until),
+    ):
+        if value is not None:
+            parts.append((sql, (value,)))
+    return " AND ".join(["1", *(sql for sql, _ in parts)]), [value for _, values in parts for value in values]
 
 
 def _like(text: str) -> str:

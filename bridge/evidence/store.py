@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class SqliteStore:
             self._folder / DATABASE, isolation_level=None, check_same_thread=False, timeout=5, cached_statements=32
         )
         self._connection = db
-        os.chmod(self._folder / DATABASE, 0o600)
+        (self._folder / DATABASE).chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -106,10 +106,8 @@ class SqliteStore:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            try:
+            with suppress(sqlite3.Error):  # the handle is given up whatever state it is in
                 self._connection.close()
-            except sqlite3.Error:
-                pass  # the handle is given up whatever state it is in
             self._connection = None
 
     def _begin_epoch(self) -> None:

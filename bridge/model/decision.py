@@ -55,7 +55,7 @@ class ScopeDecision:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one issuance request. `limit`, `claims` and `crit` are the merged ones: the only ones to enforce."""
+    """The answer to one issuance request. `limit`, `claims` and `crit` are merged: the only ones to enforce."""
 
     outcome: Outcome
     scopes: Mapping[str, ScopeDecision]

@@ -21,7 +21,7 @@ def leaf_hash(data: bytes) -> bytes:
 
 
 def exact(value: Any) -> Any:
-    """`value` with every number that is not an integer below 2^53 as `{"number": "0.5"}`, so that no reader rounds it."""
+    """`value` with every number but integers below 2^53 as `{"number": "0.5"}`, so that no reader rounds it."""
     if isinstance(value, dict):
         return {name: exact(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -64,7 +64,7 @@ class Authentication(_Strict):
 
 
 class IssuanceRequest(_Strict):
-    """The wish for one token. Null is the same as absent in every member defined here; the free objects stay verbatim."""
+    """The wish for one token. Null is absent in every member defined here; the free objects stay verbatim."""
 
     grant_type: Name = Field(description="OAuth grant: authorization_code, client_credentials, refresh_token, ...")
     client: Client
@@ -131,7 +131,7 @@ class SourceValue(_Strict):
 
 
 class PolicyInput(IssuanceRequest):
-    """The whole `input` document of a policy: the request and what the bridge adds. Source of rego/schemas/input.json."""
+    """The whole `input` of a policy: the request and what the bridge adds. Source of rego/schemas/input.json."""
 
     id: str
     time: str = Field(description="RFC 3339, UTC")

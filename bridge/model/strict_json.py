@@ -1,4 +1,4 @@
-"""Strict JSON for bytes from outside: UTF-8, one value, no duplicate names, no NaN, bounded depth (RFC 8259, RFC 7493)."""
+"""Strict JSON from outside: UTF-8, one value, no duplicate names, no NaN, bounded depth (RFC 8259, RFC 7493)."""
 
 import json
 import math

@@ -4,16 +4,30 @@ For `allow`, whatever is not plainly a yes is no. For `deny` it is the other way
 absent, false or empty denies. Every other ill-shaped rule fails its package.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from bridge.model import scope as scopes
 from bridge.model.times import parse_rfc3339
 
 FIELDS: Final = ("allow", "deny", "require", "limit", "claims", "crit")
 PROTOCOL_CLAIMS: Final = frozenset(
-    "iss iat jti sub aud exp nbf scope client_id cnf act may_act authorization_details".split()
+    [
+        "iss",
+        "iat",
+        "jti",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "scope",
+        "client_id",
+        "cnf",
+        "act",
+        "may_act",
+        "authorization_details",
+    ]
 )
 EXCEPTION_KINDS: Final = ("waiver", "break_glass")
 MAX_FINDINGS: Final = 64
@@ -133,27 +147,26 @@ def _read_allow(
 
 
 def _read_exception(value: object, now_ms: int) -> tuple[ExceptionPath | None, dict[str, Any] | None]:
+    """The exception, or why its finding is dropped, with what is known of it."""
     if not isinstance(value, dict):
         return None, {"reason": "the exception is not an object"}
     kind, name, approvers, expires = (value.get(k) for k in ("kind", "id", "approved_by", "expires"))
-    shown = {"id": name[:MAX_TEXT]} if isinstance(name, str) else {}
-    if kind not in EXCEPTION_KINDS:
-        return None, {**shown, "reason": "the exception has no kind"}
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_TEXT:
-        return None, {"reason": "the exception has no id"}
-    shown["kind"] = kind
-    if (
-        not isinstance(approvers, list)
-        or not 0 < len(approvers) <= MAX_FINDINGS
-        or not all(isinstance(a, str) and 0 < len(a) <= MAX_TEXT for a in approvers)
-    ):
-        return None, {**shown, "reason": "the exception has no approved_by"}
     until = parse_rfc3339(expires)
-    if until is None:
-        return None, {**shown, "reason": "the exception has no expires in RFC 3339"}
-    if until <= now_ms:
-        return None, {**shown, "reason": "the exception has expired", "expires": expires}
-    return ExceptionPath(kind, name, tuple(approvers), str(expires)), None
+    reason = None
+    if kind not in EXCEPTION_KINDS:
+        reason = "the exception has no kind"
+    elif not _text(name):
+        reason = "the exception has no id"
+    elif not (_strings(approvers) and approvers and len(approvers) <= MAX_FINDINGS and all(map(_text, approvers))):
+        reason = "the exception has no approved_by"
+    elif until is None:
+        reason = "the exception has no expires in RFC 3339"
+    elif until <= now_ms:
+        reason = "the exception has expired"
+    if reason is None:
+        return ExceptionPath(str(kind), str(name), tuple(approvers or ()), str(expires)), None
+    known = {"id": name, "kind": kind, "expires": expires}
+    return None, {**{k: v for k, v in known.items() if _text(v)}, "reason": reason}
 
 
 def _read_deny(rules: dict[str, Any], now_ms: int) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
@@ -210,30 +223,42 @@ def _read_limit(rules: dict[str, Any]) -> Limit:
     value = rules.get("limit", {})
     if not isinstance(value, dict):
         raise _IllShaped("limit must be an object")
-    lifetime = granted = audience = details = None
-    for name, member in value.items():
-        if name == "token_lifetime":
-            if not _integer(member):
-                raise _IllShaped("limit: token_lifetime must be seconds, an integer that is not negative")
-            lifetime = member
-        elif name == "granted_scope":
-            tokens = scopes.split(member) if isinstance(member, str) else None
-            if tokens is None:
-                raise _IllShaped("limit: granted_scope must be a space-delimited string of scopes")
-            granted = frozenset(tokens)
-        elif name == "audience":
-            if not _strings(member):
-                raise _IllShaped("limit: audience must be an array of strings")
-            audience = tuple(sorted(set(member)))
-        elif name == "authorization_details":
-            if not isinstance(member, list) or not all(
-                isinstance(d, dict) and isinstance(d.get("type"), str) for d in member
-            ):
-                raise _IllShaped("limit: authorization_details must be an array of objects with a type")
-            details = tuple(member)
-        else:
-            raise _IllShaped(f"limit: unknown key {str(name)[:64]!r}")
-    return Limit(lifetime, granted, audience, details)
+    if unknown := sorted(str(name)[:64] for name in value if name not in _LIMITS):
+        raise _IllShaped(f"limit: unknown key {unknown[0]!r}")
+    return Limit(**{name: _LIMITS[name](member) for name, member in value.items()})
+
+
+def _lifetime(member: object) -> int:
+    if not isinstance(member, int) or not _integer(member):
+        raise _IllShaped("limit: token_lifetime must be seconds, an integer that is not negative")
+    return member
+
+
+def _granted_scope(member: object) -> frozenset[str]:
+    tokens = scopes.split(member) if isinstance(member, str) else None
+    if tokens is None:
+        raise _IllShaped("limit: granted_scope must be a space-delimited string of scopes")
+    return frozenset(tokens)
+
+
+def _audience(member: object) -> tuple[str, ...]:
+    if not _strings(member):
+        raise _IllShaped("limit: audience must be an array of strings")
+    return tuple(sorted(set(member)))
+
+
+def _details(member: object) -> tuple[dict[str, Any], ...]:
+    if not isinstance(member, list) or not all(isinstance(d, dict) and isinstance(d.get("type"), str) for d in member):
+        raise _IllShaped("limit: authorization_details must be an array of objects with a type")
+    return tuple(member)
+
+
+_LIMITS: Final[dict[str, Callable[[object], Any]]] = {
+    "token_lifetime": _lifetime,
+    "granted_scope": _granted_scope,
+    "audience": _audience,
+    "authorization_details": _details,
+}
 
 
 def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -249,7 +274,11 @@ def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     return claims, tuple(sorted(set(crit)))
 
 
-def _strings(value: object) -> bool:
+def _text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT
+
+
+def _strings(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
 
 

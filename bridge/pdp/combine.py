@@ -17,7 +17,7 @@ from bridge.pdp.require import unmet
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the answer may depend on beside the verdicts: the input document, its time, and the operator's ceiling (s)."""
+    """What the answer may depend on beside the verdicts: the input document, its time, the ceiling on lifetimes (s)."""
 
     document: Mapping[str, Any]
     now_ms: int
@@ -38,7 +38,7 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
     if refused:
         return _gate_denied(question, refused, verdicts)
     judged = {scope: _judge(scope, verdicts.get(scope), gate, question) for scope in question.scopes}
-    judged = _narrowed(judged, gate, verdicts)
+    judged = _narrowed(judged)
     granted = tuple(scope for scope in question.scopes if judged[scope].outcome is Outcome.ALLOW)
     counting = [gate, *(v for scope in granted if (v := verdicts[scope]) is not None)]
     limit = _merge_limits([v.limit for v in counting], question)
@@ -105,9 +105,7 @@ def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Questio
     return ScopeDecision(outcome, verdict.allow, missing, verdict.limit, verdict.claims, verdict.crit)
 
 
-def _narrowed(
-    judged: dict[str, ScopeDecision], gate: Verdict, verdicts: Mapping[str, Verdict | None]
-) -> dict[str, ScopeDecision]:
+def _narrowed(judged: dict[str, ScopeDecision]) -> dict[str, ScopeDecision]:
     """Denies the scopes that the packages of granted scopes leave out."""
     allowed = {scope: a.limit.granted_scope for scope, a in judged.items() if a.outcome is Outcome.ALLOW}
     if not any(limit is not None for limit in allowed.values()):

@@ -62,9 +62,18 @@ async def evaluate(
     Raises EngineUnavailable, EngineTimeout (the gate itself was late), or PolicyMismatch: two tries were answered by
     sets that are not accepted, or by two at once.
     """
+    answers = _Answers()
     for _ in range(2):
         answers = _Answers()
-        await _ask(engine, document, Ask(gate=True, scopes=scopes), answers, asyncio.Semaphore(4), deadline, query_s)
+        await _ask(
+            engine,
+            document,
+            Ask(gate=True, scopes=scopes),
+            answers,
+            asyncio.Semaphore(MAX_QUERIES_AT_ONCE),
+            deadline,
+            query_s,
+        )
         if None in answers.late:
             raise EngineTimeout("the gate did not answer in time")
         accepted = engine.accepted()

@@ -13,7 +13,7 @@ from bridge.model.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One issuance request as it came through a door. `issuer` comes from the caller's configuration, never the body."""
+    """One issuance request from a door. `issuer` comes from the caller's configuration, never from the body."""
 
     request: IssuanceRequest
     door: str

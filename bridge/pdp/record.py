@@ -40,7 +40,7 @@ class Recorder:
     def record(self, decision: Decision, facts: Facts) -> tuple[Decision, tuple[Record, ...]]:
         """The decision as it may be answered, and its records: the entry first, then rules that had no room in it.
 
-        A decision that no entry can hold is turned into a denial (`policy_error`): what cannot be proven is not granted.
+        A decision that no entry can hold becomes a denial (`policy_error`): what cannot be proven is not granted.
         """
         digest = hashlib.sha256(facts.document_bytes).digest()
         entry = self._entry(decision, facts, digest)
@@ -182,20 +182,19 @@ def _exceptions_of(verdict: Verdict) -> list[dict[str, Any]]:
     if verdict.error is not None:
         path = "policy_error" if verdict.error_code == Code.POLICY_ERROR else "fail_closed"
         found.append({"path": path, "package": verdict.package, "message": verdict.error})
-    for dropped in verdict.dropped_exceptions:
-        found.append({"path": "expired_exception", "package": verdict.package, **dropped})
-    for finding in verdict.allow:
-        if (used := finding.exception) is not None:
-            found.append(
-                {
-                    "path": used.kind,
-                    "package": verdict.package,
-                    "code": finding.code,
-                    "id": used.id,
-                    "approved_by": list(used.approved_by),
-                    "expires": used.expires,
-                }
-            )
+    found.extend({"path": "expired_exception", "package": verdict.package, **d} for d in verdict.dropped_exceptions)
+    found.extend(
+        {
+            "path": used.kind,
+            "package": verdict.package,
+            "code": finding.code,
+            "id": used.id,
+            "approved_by": list(used.approved_by),
+            "expires": used.expires,
+        }
+        for finding in verdict.allow
+        if (used := finding.exception) is not None
+    )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Whether the request already shows what a policy requires (acr, amr, auth_time: OpenID Connect Core 1.0, section 2)."""
+"""Whether the request shows what a policy requires (acr, amr, auth_time: OpenID Connect Core 1.0, section 2)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,15 +23,12 @@ def _met(requirement: Requirement, document: Mapping[str, Any], scope: str | Non
 
 
 def _member_met(name: str, wanted: Any, shown: Mapping[str, Any], now_ms: int) -> bool:
-    match name:
-        case "acr_values":
-            return shown.get("acr") in wanted
-        case "amr":
-            return set(wanted) <= set(shown.get("amr", ()))
-        case "max_age":
-            auth_time = shown.get("auth_time")
-            if auth_time is None:
-                return False
-            age_ms: int = now_ms - auth_time * 1000
-            return -CLOCK_LEEWAY_S * 1000 <= age_ms <= wanted * 1000
-    return False
+    if name == "acr_values":
+        return bool(shown.get("acr") in wanted)
+    if name == "amr":
+        return set(wanted) <= set(shown.get("amr", ()))
+    auth_time = shown.get("auth_time")
+    if name != "max_age" or auth_time is None:
+        return False
+    age_ms = now_ms - auth_time * 1000
+    return bool(-CLOCK_LEEWAY_S * 1000 <= age_ms <= wanted * 1000)

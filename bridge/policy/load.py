@@ -9,7 +9,8 @@ from typing import Any
 from bridge import kernel
 from bridge.errors import PolicyRefused
 from bridge.model.policy import PolicySet
-from bridge.policy import bundle, opa as opa_cli, source
+from bridge.policy import bundle, source
+from bridge.policy import opa as opa_cli
 from bridge.policy.index import RESERVED, Index
 from bridge.policy.source import Source
 from bridge.policy.syntax import load_yaml, parse
@@ -21,7 +22,7 @@ KERNEL_FOLDER = "issuance_kernel"
 def load(path: Path, opa: Path) -> PolicySet:
     """The verified set at `path` (folder or bundle). PolicyRefused names every reason found, file and row first."""
     found = source.read(path)
-    modules, own_index = _without_kernel(found)
+    modules = _without_kernel(found.modules)
     data = _merge_data(found, opa)
     claimed = _take_index(data, found)
     if reserved := sorted(set(RESERVED) & data.keys()):
@@ -30,7 +31,7 @@ def load(path: Path, opa: Path) -> PolicySet:
     index = Index(trees)
     digest = _digest(modules, data)
     index_data = index.data(digest)
-    if own_index and claimed is not None and claimed != index_data:
+    if claimed is not None and claimed != index_data:
         raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
     kernel_files = {f"{KERNEL_FOLDER}/{name}": content for name, content in kernel.MODULES.items()}
     everything = {**modules, **kernel_files}
@@ -47,16 +48,14 @@ def load(path: Path, opa: Path) -> PolicySet:
     )
 
 
-def _without_kernel(found: Source) -> tuple[dict[str, bytes], bool]:
-    """The policy's own modules. Kernel files that a built bundle holds are ours only when they are identical."""
-    modules, dropped = dict(found.modules), False
+def _without_kernel(modules: dict[str, bytes]) -> dict[str, bytes]:
+    """The policy's own modules. Kernel files among them (a built bundle holds them) must be exactly ours."""
+    own = dict(modules)
     for name, content in kernel.MODULES.items():
         file = f"{KERNEL_FOLDER}/{name}"
-        if found.bundled and file in modules:
-            if modules.pop(file) != content:
-                raise PolicyRefused([f"{file} differs from the kernel of this bridge: build the bundle again"])
-            dropped = True
-    return modules, dropped
+        if own.pop(file, content) != content:
+            raise PolicyRefused([f"{file} differs from the kernel of this bridge: build the bundle again"])
+    return own
 
 
 def _take_index(data: dict[str, Any], found: Source) -> Any:

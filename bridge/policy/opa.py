@@ -49,7 +49,7 @@ def require_version(opa: Path) -> str:
 def run(opa: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Runs `opa` with an empty environment and bounded time; ConfigFault when it cannot run at all."""
     try:
-        return subprocess.run(  # noqa: S603 - our own binary, arguments from the code
+        return subprocess.run(
             [str(opa), *arguments], input=stdin, capture_output=True, env={}, timeout=TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:

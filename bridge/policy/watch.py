@@ -1,4 +1,4 @@
-"""Takes up a changed policy set: checked first, then swapped in one step; a broken one is refused while the old decides."""
+"""Takes up a changed policy set: checked, then swapped in one step; a broken one is refused and the old decides."""
 
 import asyncio
 from pathlib import Path
