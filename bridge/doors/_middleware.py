@@ -15,7 +15,7 @@ from bridge.ops.metrics import Metrics
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "issuance-bridge"}
 log = structlog.get_logger(__name__)
 
 

@@ -40,10 +40,7 @@ class Child:
         bundle, socket = folder / "bundle.tar.gz", folder / "opa.sock"
         bundle.write_bytes(policy_set.bundle)
         process = await asyncio.create_subprocess_exec(
-            str(opa),
-            *("run", "--server", "--addr", f"unix://{socket}", "--unix-socket-perm", "600"),
-            *("--skip-version-check", "--log-level", "error", "--log-format", "json"),
-            *("--shutdown-grace-period", "1", "--bundle", str(bundle)),
+            *command(opa, bundle, socket),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -110,6 +107,16 @@ class Child:
                 continue
             if "privileges" not in message:
                 log.warning("opa_log", level_opa=str(fields.get("level")), message=message[:2000])
+
+
+def command(opa: Path, bundle: Path, socket: Path) -> list[str]:
+    """How OPA is started to serve `bundle` on `socket`."""
+    return [
+        str(opa),
+        *("run", "--server", "--addr", f"unix://{socket}", "--unix-socket-perm", "600"),
+        *("--skip-version-check", "--log-level", "error", "--log-format", "json"),
+        *("--shutdown-grace-period", "1", "--bundle", str(bundle)),
+    ]
 
 
 def _die_with_parent() -> None:

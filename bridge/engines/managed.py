@@ -19,7 +19,7 @@ from bridge.kernel import OPA_VERSION
 from bridge.model.policy import PolicySet
 from bridge.ports import EngineStatus
 
-READY_S = 60.0
+READY_S = 120.0
 LIVENESS_INTERVAL_S = 1.0
 LIVENESS_TIMEOUT_S = 1.0
 LIVENESS_STRIKES = 3

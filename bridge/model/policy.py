@@ -22,13 +22,17 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz)."""
+    """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz).
+
+    `prefix_lengths` has each length once, longest first: a scope costs one look-up for each, however many prefixes.
+    """
 
     digest: str
     revision: str
     packages: Mapping[str, Package]
     scopes: Mapping[str, str]
     prefixes: Mapping[str, str]
+    prefix_lengths: tuple[int, ...]
     bundle: bytes
 
     def package_for(self, scope: str) -> str | None:
@@ -36,8 +40,8 @@ class PolicySet:
         own = self.scopes.get(scope)
         if own is not None:
             return own
-        for length in sorted({len(p) for p in self.prefixes if len(p) <= len(scope)}, reverse=True):
-            package = self.prefixes.get(scope[:length])
+        for length in self.prefix_lengths:
+            package = self.prefixes.get(scope[:length]) if length <= len(scope) else None
             if package is not None:
                 return package
         return None

@@ -32,8 +32,17 @@ class Index:
 
     def data(self, digest: str) -> dict[str, Any]:
         """The value of `data.issuance.index`."""
-        lengths = sorted({len(prefix) for prefix in self.prefixes}, reverse=True)
-        return {"digest": digest, "scopes": self.scopes, "prefixes": self.prefixes, "prefix_lengths": lengths}
+        return {
+            "digest": digest,
+            "scopes": self.scopes,
+            "prefixes": self.prefixes,
+            "prefix_lengths": list(self.prefix_lengths),
+        }
+
+    @property
+    def prefix_lengths(self) -> tuple[int, ...]:
+        """Each length once, longest first."""
+        return tuple(sorted({len(prefix) for prefix in self.prefixes}, reverse=True))
 
     def _add(self, module: Module) -> None:
         name = package_name(module.package)

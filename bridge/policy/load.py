@@ -44,6 +44,7 @@ def load(path: Path, opa: Path) -> PolicySet:
         packages=index.packages,
         scopes=index.scopes,
         prefixes=index.prefixes,
+        prefix_lengths=index.prefix_lengths,
         bundle=bundle.write(everything, all_data, roots, digest),
     )
 
