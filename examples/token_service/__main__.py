@@ -1,0 +1,31 @@
+"""`python -m examples.token_service`: the token service alone, on loopback, against a bridge that runs already."""
+
+import argparse
+import os
+import time
+
+from examples.token_service.app import create_app
+from examples.token_service.bridge_client import BridgeClient
+from examples.token_service.clients import sample_store
+from examples.token_service.local import ISSUER, serving
+
+
+def main() -> None:
+    """Serves until interrupted. The bridge's bearer token comes from the environment, not from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m examples.token_service", description=__doc__)
+    parser.add_argument("--bridge", default="http://127.0.0.1:8380", help="URL of the bridge (%(default)s)")
+    parser.add_argument("--port", type=int, default=8390, help="port to listen on (%(default)s)")
+    parser.add_argument("--issuer", default=ISSUER, help="iss of the tokens; the bridge knows its clients by it")
+    options = parser.parse_args()
+    bridge = BridgeClient(options.bridge, os.environ.get("BRIDGE_TOKEN", "none"))
+    with serving(create_app(options.issuer, sample_store(), bridge), options.port) as url:
+        print(f"token service {options.issuer} at {url}, asking {options.bridge}; Ctrl-C ends it", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            bridge.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The whole, over HTTP, as its users meet it."""
