@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bridge.config.settings import Settings
 from bridge.doors._callers import Callers
-from bridge.doors._middleware import errors_and_request_id
+from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
 from bridge.doors.native import MAX_BODY_BYTES, NativeDoor
 from bridge.doors.operations import OperationsDoor
@@ -28,6 +28,9 @@ from bridge.policy.watch import PolicyWatch
 from bridge.registry import ENGINES, routes
 
 GRACE_S = 5.0
+OBSERVE_S = 1.0
+IDLE_S = 75.0
+"""After this a connection is closed that is idle, or has not sent all headers of a request."""
 log = structlog.get_logger(__name__)
 
 
@@ -69,13 +72,19 @@ class Bridge:
         self._background = [
             asyncio.create_task(self.policies.run(), name="policy-watch"),
             asyncio.create_task(self.admission.summarize_forever(), name="overload-summary"),
+            asyncio.create_task(self._observe_forever(), name="gauges"),
         ]
 
     async def listen(self, *, reuse_port: bool = False) -> int:
         """Opens the doors; the port, which the system chose where it was configured as 0."""
         server = self._settings.server
-        self._runner = web.AppRunner(
-            self.application(), access_log=None, keepalive_timeout=75, shutdown_timeout=GRACE_S, handle_signals=False
+        self._runner = DoorRunner(
+            self.application(),
+            self.metrics,
+            access_log=None,
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=GRACE_S,
+            handle_signals=False,
         )
         await self._runner.setup()
         tls = tls_context(self._settings)
@@ -95,7 +104,7 @@ class Bridge:
     def application(self) -> web.Application:
         """The aiohttp application over this worker."""
         settings = self._settings
-        app = web.Application(middlewares=[errors_and_request_id(self.metrics)], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
         callers = Callers(settings.callers)
         openapi = openapi_document()
         native = NativeDoor(self.decide, callers, settings.evidence.origin, settings.server.max_scopes)
@@ -120,6 +129,12 @@ class Bridge:
             log_ready=self.journal.fault is None,
             in_flight=self.admission.in_flight,
         )
+
+    async def _observe_forever(self) -> None:
+        """A scrape may reach another worker, so the gauges must be right without one."""
+        while True:
+            self.observe()
+            await asyncio.sleep(OBSERVE_S)
 
     async def stop(self) -> None:
         """Closes the doors, answers what is in flight, writes the log to its end, ends the engine."""

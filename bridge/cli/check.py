@@ -14,6 +14,7 @@ from bridge.config.settings import Settings, load_settings
 from bridge.errors import BridgeError, EvidenceLocked
 from bridge.evidence.store import SqliteStore, owned
 from bridge.model.policy import GATE, PolicySet
+from bridge.ops.logging import configure_logging
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
 from bridge.registry import ENGINES
@@ -41,6 +42,7 @@ class Report:
 @json_option
 def check(config: Path | None, *, as_json: bool) -> None:
     """Look at configuration, policies, engine and log without serving. Exit code 1 when something is bad."""
+    configure_logging("console", "error")  # on standard error: what is printed here may be read by a program
     report = Report()
     settings = _try(report, "configuration", lambda: load_settings(config))
     if settings is not None:

@@ -54,7 +54,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
             digest = one.entry.get("input_digest")
             if with_input and digest:
                 raw = reader.input(bytes.fromhex(digest))
-                document["input"] = "erased" if raw is None else orjson.loads(raw)
+                document["input"] = "erased" if raw is None else orjson.Fragment(raw)
             if as_json:
                 click.echo(orjson.dumps(document).decode())
             else:

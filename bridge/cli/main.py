@@ -24,12 +24,11 @@ cli.add_command(log.log)
 def run() -> None:
     """The console script."""
     try:
-        cli.main(standalone_mode=False)
+        # Not standalone, click returns the code of an Exit instead of raising it; a command itself returns None.
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(1)
     except BridgeError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -40,6 +41,8 @@ async def _serve(settings: Settings, worker: int, *, reuse_port: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if reuse_port:
+        _stop_with_parent(loop, stop)
     bridge = Bridge(settings, worker=worker)
     starting = asyncio.create_task(bridge.start())
     await asyncio.wait({starting, stopping := asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -57,6 +60,16 @@ async def _serve(settings: Settings, worker: int, *, reuse_port: bool) -> None:
         log.info("stopping")
     finally:
         await bridge.stop()
+
+
+def _stop_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """A worker's standard input is a pipe that its parent never writes to: it ends when the parent does, however."""
+
+    def ended() -> None:
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+    loop.add_reader(sys.stdin, ended)
 
 
 def how_to_ask(settings: Settings, port: int) -> str:

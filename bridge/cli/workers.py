@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import structlog
+from prometheus_client.multiprocess import mark_process_dead
 
 from bridge.config.settings import Settings
 from bridge.errors import ConfigFault
@@ -18,7 +19,7 @@ from bridge.server import GRACE_S
 
 RESTART_S = 1.0
 STEADY_S = 5.0
-"""A worker that ends sooner than this cannot start, and starting it again would not help."""
+"""A first worker that fails sooner than this cannot start, and starting it again would not help."""
 log = structlog.get_logger(__name__)
 
 
@@ -27,14 +28,18 @@ class Workers:
 
     def __init__(self, count: int, command: list[str], environment: dict[str, str]) -> None:
         self._command, self._environment = command, environment
+        self._steady = False
         self._running = {n: self._start(n) for n in range(count)}
 
     def look(self) -> None:
         """Starts again what ended. ConfigFault when a worker does not come up at all."""
         for worker, (process, since) in list(self._running.items()):
+            lived = time.monotonic() - since
             if process.poll() is None:
+                self._steady = self._steady or lived >= STEADY_S
                 continue
-            if time.monotonic() - since < STEADY_S:
+            mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+            if process.returncode > 0 and lived < STEADY_S and not self._steady:
                 raise ConfigFault(f"worker {worker} ended at its start with code {process.returncode}: see its log")
             log.error("worker_lost", worker=worker, code=process.returncode)
             time.sleep(RESTART_S)
@@ -55,7 +60,12 @@ class Workers:
 
     def _start(self, worker: int) -> tuple[subprocess.Popen[bytes], float]:
         # A group of its own: a Ctrl-C reaches the workers through us alone, once.
-        process = subprocess.Popen([*self._command, "--worker", str(worker)], env=self._environment, process_group=0)
+        process = subprocess.Popen(
+            [*self._command, "--worker", str(worker)],
+            stdin=subprocess.PIPE,  # never written to: it closes when we end, even by SIGKILL, and the worker sees it
+            env=self._environment,
+            process_group=0,
+        )
         return process, time.monotonic()
 
 

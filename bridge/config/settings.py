@@ -1,6 +1,7 @@
 """The configuration: a TOML file, with environment variables `BRIDGE__SECTION__KEY` on top. Built once, passed down."""
 
 import ipaddress
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,6 +181,10 @@ def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] 
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigFault(f"{file}: {error}") from error
+    # Within a section pydantic-settings refuses what it does not know; a misspelt section it would pass over.
+    for name in os.environ:
+        if name.upper().startswith("BRIDGE__") and name.split("__")[1].lower() not in Settings.model_fields:
+            raise ConfigFault(f"{name}: there is no such section; there are {', '.join(Settings.model_fields)}")
     for section, keys in (overrides or {}).items():
         values[section] = {**values.get(section, {}), **keys}
     try:

@@ -67,14 +67,16 @@ class Callers:
             if not _names_this_machine(request.host):
                 raise CallerRefused(421, "misdirected")
             return self._local
-        caller = self._from_token(request) or self._from_certificate(request)
+        shown = request.headers.getall("Authorization", [])
+        # A token that is shown must hold, and be the only one: a certificate beside it makes up for nothing.
+        caller = self._from_token(shown) if shown else self._from_certificate(request)
         if caller is None:
             raise CallerRefused(401, "unauthenticated")
         return caller
 
-    def _from_token(self, request: web.Request) -> AuthenticatedCaller | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+    def _from_token(self, shown: list[str]) -> AuthenticatedCaller | None:
+        scheme, _, token = shown[0].partition(" ")
+        if len(shown) != 1 or scheme.lower() != "bearer" or not token.strip():
             return None
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
         found = None

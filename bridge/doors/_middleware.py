@@ -14,8 +14,9 @@ from bridge.ops.metrics import Metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID = "X-Request-ID"
+REQUEST_ID_KEY = web.RequestKey("request_id", str)
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "issuance-bridge"}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "issuance-bridge"}
 log = structlog.get_logger(__name__)
 
 
@@ -27,12 +28,14 @@ def errors_and_request_id(metrics: Metrics) -> Middleware:
         request_id = request.headers.get(REQUEST_ID)
         if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
             metrics.refused("malformed")
-            return problem(400, f"{REQUEST_ID} must be 1 to 256 printable ASCII characters")
-        request["request_id"] = request_id
-        response = await _answer(request, handler, metrics)
-        response.headers.update(_HEADERS)
-        if request_id is not None:
-            response.headers[REQUEST_ID] = request_id
+            response: web.StreamResponse = problem(400, f"{REQUEST_ID} must be 1 to 256 printable ASCII characters")
+        else:
+            if request_id is not None:
+                request[REQUEST_ID_KEY] = request_id
+            response = await _answer(request, handler, metrics)
+            if request_id is not None:
+                response.headers[REQUEST_ID] = request_id
+        response.headers.update(HEADERS)
         return response
 
     return middleware

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
 from bridge.doors._callers import Callers
+from bridge.doors._middleware import REQUEST_ID_KEY
 from bridge.doors._problem import problems_of
 from bridge.errors import MalformedRequest
 from bridge.model import strict_json
@@ -90,7 +91,7 @@ class NativeDoor:
         caller.require("token_service", NAME)
         asked = parse(await read_body(request), self._max_scopes)
         caller.require_grant_type(asked.grant_type)
-        asking = Asking(asked, NAME, caller.name, caller.issuer, request.get("request_id"))
+        asking = Asking(asked, NAME, caller.name, caller.issuer, request.get(REQUEST_ID_KEY))
         answered = await self._decide(asking)
         return web.Response(body=encode(reply(answered, self._origin)), content_type="application/json")
 

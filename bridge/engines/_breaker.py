@@ -15,15 +15,17 @@ class Breaker:
 
     @property
     def state(self) -> str:
+        """`half_open` from the moment on when the next call may go out as a probe."""
         if self._opened_at is None:
             return "closed"
-        return "half_open" if self._probing else "open"
+        return "half_open" if self._probing or self._clock() - self._opened_at >= self._open_s else "open"
 
     def enter(self) -> bool:
         """Whether this call may go out; each True is followed by exactly one of `succeeded`, `failed`, `abandoned`."""
-        if self._opened_at is None:
+        state = self.state
+        if state == "closed":
             return True
-        if self._probing or self._clock() - self._opened_at < self._open_s:
+        if self._probing or state == "open":
             return False
         self._probing = True
         return True

@@ -61,7 +61,8 @@ class OpaServer:
         return self._sets.all
 
     def status(self) -> EngineStatus:
-        ready = self._serving is not None and self._serving in self._sets.all and self._breaker.state == "closed"
+        # Half-open is ready: while it is not, a load balancer sends nothing that could close the breaker.
+        ready = self._serving is not None and self._serving in self._sets.all and self._breaker.state != "open"
         detail = "" if ready else f"breaker {self._breaker.state}; {self._trouble}"
         return EngineStatus("opa", self._version, ready, detail)
 
@@ -81,10 +82,11 @@ class OpaServer:
         before = (self._serving, self._trouble)
         try:
             answer = await self._api.query(b"[]", PROBE_TIMEOUT_S)
-            self._serving = answer["digest"] if isinstance(answer, dict) else None
+            digest = answer.get("digest") if isinstance(answer, dict) else None
+            self._serving = digest if isinstance(digest, str) else None
             self._trouble = "" if self._serving in self._sets.all else "the server has another policy set"
             self._version = await self._read_version()
-        except (EngineFault, KeyError) as error:
+        except EngineFault as error:
             self._serving, self._trouble = None, f"the server does not answer with our kernel: {error}"
         if before != (self._serving, self._trouble):
             log.info("engine_probed", serving=self._serving, trouble=self._trouble or None)

@@ -2,9 +2,9 @@
 # title: The kernel
 # description: |
 #   One entrypoint answers the gate and every scope of one or more requests in a single query.
-#   input: {"items": [{"doc": the input document, "gate": whether to ask the gate, "scopes": [which to answer]}]}.
-#   answer: {"digest", "items": [{"gate": rules, "scopes": {SCOPE: {"package", "rules"}}}]}, where rules holds the
-#   contract's rules that are defined; a scope that no package answers for is absent.
+#   input: {"items": [{"id", "doc": the input document, "gate": whether to ask the gate, "scopes": [which to answer]}]}.
+#   answer: {"digest", "items": [{"id", "gate": rules, "scopes": {SCOPE: {"package", "rules"}}}]}, where id is the
+#   item's own, rules holds the contract's rules that are defined; a scope that no package answers for is absent.
 package issuance.kernel
 
 # METADATA
@@ -14,7 +14,7 @@ answer := {"digest": data.issuance.index.digest, "items": [_item(item) | some it
 _fields := ["allow", "deny", "require", "limit", "claims", "crit"]
 
 # Reading data.issuance.scope[s][k] evaluates one package only; object.get over the tree would evaluate all of them.
-_item(item) := {"gate": gate, "scopes": object.union(own, prefixed)} if {
+_item(item) := object.union({"id": id | id := item.id}, {"gate": gate, "scopes": object.union(own, prefixed)}) if {
 	# The item is bound before `with` puts its document in the place of the kernel's own input.
 	doc := item.doc
 	gate := [{k: v | some k in _fields; v := data.issuance.gate[k]} |

@@ -37,6 +37,14 @@ test_a_scope_of_its_own_answers_and_an_unlisted_one_does_not if {
 	item.scopes == {"own": {"package": "issuance.scope[\"own\"]", "rules": {"allow": true}}}
 }
 
+test_an_answer_tells_which_question_it_is_to if {
+	[one, other] := _answer([
+		{"id": "1", "doc": _doc, "gate": true, "scopes": []},
+		{"id": "2", "doc": _doc, "gate": false, "scopes": ["own"]},
+	]).items
+	[one.id, other.id] == ["1", "2"]
+}
+
 test_the_longest_prefix_wins if {
 	[item] := _answer([{"doc": _doc, "gate": false, "scopes": ["t:x:y", "t:z", "t"]}]).items
 	item.scopes == {

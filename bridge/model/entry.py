@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 MAX_ENTRY_BYTES = 32 * 1024
+LONG_NAME = 64
 _EXACT = 2**53
 
 
@@ -34,11 +35,11 @@ def exact(value: Any) -> Any:
 def fit(entry: dict[str, Any], *, room: int = 512) -> dict[str, Any]:
     """The entry within 32 KiB, `room` bytes left for what the writer adds.
 
-    First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings. `rules`,
-    `exceptions`, `scopes` and `policy` never go. ValueError when even that is too much.
+    First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings, then the ends of
+    long names there. `rules`, `exceptions`, `scopes` and `policy` never go. ValueError when even that is too much.
     """
     limit = MAX_ENTRY_BYTES - room
-    for shrink in (None, _without_request, _without_claims, _without_titles):
+    for shrink in (None, _without_request, _without_claims, _without_titles, _without_long_names):
         if shrink is not None:
             entry = shrink(entry)
         if len(canonical(entry)) <= limit:
@@ -50,8 +51,8 @@ def _without_request(entry: dict[str, Any]) -> dict[str, Any]:
     request = entry.get("request", {})
     kept = {name: request[name] for name in ("grant_type", "token_type", "phase", "issuer") if name in request}
     for name in ("client", "subject", "actor", "session"):
-        if name in request:
-            kept[name] = {k: v for k, v in request[name].items() if k in ("type", "id")}
+        if isinstance(who := request.get(name), dict):  # a masked one is a string
+            kept[name] = {k: v for k, v in who.items() if k in ("type", "id")}
     return {**entry, "request": kept, "shortened": ["request"]}
 
 
@@ -64,4 +65,12 @@ def _without_titles(entry: dict[str, Any]) -> dict[str, Any]:
         scope: {**answer, "findings": [{"code": f["code"]} for f in answer["findings"]]}
         for scope, answer in entry.get("scopes", {}).items()
     }
-    return {**entry, "scopes": scopes, "shortened": ["request", "claims", "titles"]}
+    findings = [{"code": f["code"]} for f in entry.get("findings", ())]
+    return {**entry, "scopes": scopes, "findings": findings, "shortened": ["request", "claims", "titles"]}
+
+
+def _without_long_names(entry: dict[str, Any]) -> dict[str, Any]:
+    def cut(value: Any) -> Any:
+        return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[:LONG_NAME]
+
+    return {**entry, "request": cut(entry["request"]), "shortened": ["request", "claims", "titles", "names"]}

@@ -33,6 +33,7 @@ EXCEPTION_KINDS: Final = ("waiver", "break_glass")
 MAX_FINDINGS: Final = 64
 MAX_TEXT: Final = 256
 MAX_LIFETIME_S: Final = 2**53 - 1
+MAX_DEPTH: Final = 100
 
 Requirement = str | dict[str, Any]
 """`"consent"`, or an object of `acr_values`, `max_age` (s), `amr`."""
@@ -267,6 +268,8 @@ def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
         raise _IllShaped("claims must be an object")
     if reserved := sorted(PROTOCOL_CLAIMS & claims.keys()):
         raise _IllShaped(f"claims: {', '.join(reserved)} belong to the protocol")
+    if not _writable(claims):
+        raise _IllShaped("claims are nested too deep or hold a number beyond 64 bits, which readers would round")
     if not _strings(crit):
         raise _IllShaped("crit must be a set of claim names")
     if unknown := sorted(set(crit) - claims.keys()):
@@ -284,6 +287,14 @@ def _strings(value: object) -> TypeGuard[list[str]]:
 
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LIFETIME_S
+
+
+def _writable(value: object, depth: int = MAX_DEPTH) -> bool:
+    """Whether `value` can go out as it is. An integer beyond 64 bits has become a float when the answer was read."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_writable(item, depth - 1) for item in items)
+    return not (isinstance(value, float) and abs(value) >= 2**63)
 
 
 def _sorted(findings: "set[Finding] | list[Finding]") -> tuple[Finding, ...]:

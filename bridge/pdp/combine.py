@@ -101,6 +101,8 @@ def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Questio
     missing = _unique(unmet((*gate.require, *verdict.require), question.document, scope, question.now_ms))
     if missing and not _is_user(question):
         return ScopeDecision(Outcome.DENY, (Finding(Code.REQUIREMENT_UNMEETABLE),), missing)
+    if missing and verdict.limit.granted_scope is not None and scope not in verdict.limit.granted_scope:
+        return ScopeDecision(Outcome.DENY, (Finding(Code.NARROWED),))  # no step-up would help
     outcome = Outcome.CONDITIONAL if missing else Outcome.ALLOW
     return ScopeDecision(outcome, verdict.allow, missing, verdict.limit, verdict.claims, verdict.crit)
 

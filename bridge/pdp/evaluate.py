@@ -1,6 +1,7 @@
 """Asks the engine: one query for the whole request, halved only when it fails, inside the request's one deadline."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,7 +101,8 @@ async def _ask(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise EngineTimeout("the request's deadline has passed")
-            answer = await engine.query(_question(document, ask), min(query_s, remaining))
+            asked_as = os.urandom(8).hex()
+            answer = await engine.query(_question(document, ask, asked_as), min(query_s, remaining))
     except EngineTimeout:
         answers.late.update(_asked(ask))
         return
@@ -115,7 +117,7 @@ async def _ask(
             if (fault := task.result()) is not None:
                 raise fault from None
         return
-    _take(answer, ask, answers)
+    _take(answer, ask, asked_as, answers)
 
 
 async def _part(
@@ -135,8 +137,9 @@ async def _part(
     return None
 
 
-def _question(document: bytes, ask: Ask) -> bytes:
-    return b'[{"doc":%b,"gate":%b,"scopes":%b}]' % (
+def _question(document: bytes, ask: Ask, asked_as: str) -> bytes:
+    return b'[{"id":"%b","doc":%b,"gate":%b,"scopes":%b}]' % (
+        asked_as.encode(),
         document,
         b"true" if ask.gate else b"false",
         orjson.dumps(ask.scopes),
@@ -147,12 +150,18 @@ def _asked(ask: Ask) -> list[str | None]:
     return [*([None] if ask.gate else []), *ask.scopes]
 
 
-def _take(answer: Any, ask: Ask, answers: _Answers) -> None:
-    """Keeps an answer of the kernel's shape; anything else is no answer at all."""
+def _take(answer: Any, ask: Ask, asked_as: str, answers: _Answers) -> None:
+    """Keeps an answer of the kernel's shape; anything else is no answer at all.
+
+    On a connection where one answer too many came (a server or proxy at fault), another request's yes would fit: the
+    id of this one query tells them apart.
+    """
     try:
         digest, (item,) = answer["digest"], answer["items"]
         gate, scopes = item["gate"], item["scopes"]
-        if not isinstance(digest, str) or len(gate) != int(ask.gate) or not scopes.keys() <= set(ask.scopes):
+        if item["id"] != asked_as or not isinstance(digest, str):
+            raise EngineUnavailable("the answer is not the one to this question")
+        if len(gate) != int(ask.gate) or not scopes.keys() <= set(ask.scopes):
             raise EngineUnavailable("the answer does not fit the question")
         if ask.gate:
             answers.rules[None] = (GATE, gate[0])

@@ -43,10 +43,9 @@ class Recorder:
         A decision that no entry can hold becomes a denial (`policy_error`): what cannot be proven is not granted.
         """
         digest = hashlib.sha256(facts.document_bytes).digest()
-        entry = self._entry(decision, facts, digest)
         try:
-            entries = _split(entry)
-        except ValueError:
+            entries = _split(self._entry(decision, facts, digest))
+        except (ValueError, TypeError, RecursionError):  # too big, or nested deeper than JSON can be written
             decision = deny_all(tuple(facts.document["scopes"]), Code.POLICY_ERROR)
             entry = self._entry(decision, facts, digest)
             reason = {"path": "policy_error", "message": "the decision did not fit an entry and was denied"}
@@ -168,13 +167,10 @@ def _exceptions(decision: Decision, facts: Facts) -> list[dict[str, Any]]:
         found.append({"path": "fail_closed", "code": code, "message": facts.fault[:500]})
     if facts.verdicts is None:
         return found
-    seen: set[str] = set()
-    for verdict in (facts.verdicts.gate, *facts.verdicts.scopes.values()):
-        if verdict.package in seen:
-            continue
-        seen.add(verdict.package)
-        found.extend(_exceptions_of(verdict))
-    return found
+    # Scopes that share a prefix package mostly share its exceptions, but each may take another one.
+    verdicts = (facts.verdicts.gate, *facts.verdicts.scopes.values())
+    taken = {canonical(exception): exception for verdict in verdicts for exception in _exceptions_of(verdict)}
+    return [*found, *taken.values()]
 
 
 def _exceptions_of(verdict: Verdict) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ def load(path: Path, opa: Path) -> PolicySet:
     index_data = index.data(digest)
     if claimed is not None and claimed != index_data:
         raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
+    if claimed is None and found.bundled and modules.keys() != found.modules.keys():
+        raise PolicyRefused(["the bundle holds our kernel and not its index, so its data is not whole: build it again"])
     kernel_files = {f"{KERNEL_FOLDER}/{name}": content for name, content in kernel.MODULES.items()}
     everything = {**modules, **kernel_files}
     all_data = {**data, "issuance": {"index": index_data}}
@@ -83,7 +85,9 @@ def _merge_data(found: Source, opa: Path) -> dict[str, Any]:
 def _parse_data(name: str, content: bytes, opa: Path) -> Any:
     try:
         if name.endswith(".json"):
-            return json.loads(content, parse_constant=_no_constant)
+            value = json.loads(content, parse_constant=_no_constant)
+            bundle.canonical(value)  # a lone surrogate is found here, while the file is known
+            return value
         return load_yaml(opa, content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise PolicyRefused([f"{name}: {error}"]) from error

@@ -56,15 +56,19 @@ def run(opa: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedP
         raise ConfigFault(f"{opa} {arguments[0]} did not run: {error}") from error
 
 
-def evaluate(opa: Path, query: str, document: Any) -> Any:
-    """The value that `query` binds to `x`, with `document` as input. PolicyRefused carries OPA's own message."""
-    done = run(opa, "eval", "--format", "json", "--stdin-input", query, stdin=json.dumps(document).encode())
+def evaluate(opa: Path, query: str, document: Any, *, strict: bool = False) -> Any:
+    """The value that `query` binds to `x`, with `document` as input. PolicyRefused carries OPA's own messages.
+
+    `strict`: a built-in that fails is such an error too, where it would else have no value.
+    """
+    flags = ("--strict-builtin-errors",) if strict else ()
+    done = run(opa, "eval", *flags, "--format", "json", "--stdin-input", query, stdin=json.dumps(document).encode())
     try:
         answer = json.loads(done.stdout)
     except ValueError:
         raise PolicyRefused([_first_line(done.stderr)]) from None
     if "errors" in answer:
-        raise PolicyRefused([str(e.get("message", e)) for e in answer["errors"]])
+        raise PolicyRefused([reason for e in answer["errors"] for reason in _reasons(str(e.get("message", e)))])
     return answer["result"][0]["bindings"]["x"]
 
 
@@ -87,6 +91,12 @@ def check(opa: Path, folder: Path, capabilities: Path) -> list[str]:
 def _describe(error: dict[str, Any]) -> str:
     at = error.get("location") or {}
     return f"{at.get('file', '?')}:{at.get('row', '?')}: {error.get('code', '')}: {error.get('message', '')}"
+
+
+def _reasons(message: str) -> list[str]:
+    """One line each, without the "rego.parse_module: 2 errors occurred:" that OPA begins with."""
+    _, _, listed = message.removeprefix("rego.parse_module: ").rpartition(" occurred:")
+    return [line.strip() for line in listed.splitlines() if line.strip()]
 
 
 def _first_line(raw: bytes) -> str:

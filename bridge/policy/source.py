@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -27,7 +28,7 @@ def read(path: Path) -> Source:
     """The files that decide: `*.rego` without `*_test.rego`, data.json, data.yaml. PolicyRefused when unreadable."""
     try:
         return _read_bundle(path) if path.is_file() else _read_folder(path)
-    except (OSError, tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise PolicyRefused([f"{path} cannot be read: {error}"]) from error
 
 
@@ -57,8 +58,10 @@ def _read_folder(folder: Path) -> Source:
 
 def _names(folder: Path) -> list[str]:
     names: list[str] = []
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
+        if links := [f for f in folders if (Path(root) / f).is_symlink()]:
+            raise PolicyRefused([f"{Path(root) / links[0]} is a link to a folder, which would not be read: copy it"])
         base = Path(root).relative_to(folder)
         names.extend((base / f).as_posix() for f in files if _decides(f))
         if len(names) > MAX_FILES:
@@ -89,9 +92,15 @@ def _read_bundle(path: Path) -> Source:
     return source
 
 
+def _unreadable(error: OSError) -> None:
+    """A folder that cannot be listed must not look like an empty one: the rules in it would fall silent."""
+    raise error
+
+
 def _decides(name: str) -> bool:
     return name in DATA_NAMES or (name.endswith(".rego") and not name.endswith("_test.rego"))
 
 
 def _keep(source: Source, name: str, content: bytes) -> None:
+    name.encode()  # a file name that is not UTF-8 has no place in a bundle
     (source.modules if name.endswith(".rego") else source.data)[name] = content

@@ -44,10 +44,7 @@ def parse(opa: Path, modules: dict[str, bytes]) -> list[Module]:
     trees: list[dict[str, Any]] = []
     for start in range(0, len(names), _PARSE_CHUNK):
         chunk = names[start : start + _PARSE_CHUNK]
-        parsed = opa_cli.evaluate(opa, _PARSE, [[name, sources[name]] for name in chunk])
-        if len(parsed) != len(chunk):
-            raise PolicyRefused(["a module does not parse"])
-        trees.extend(parsed)
+        trees.extend(opa_cli.evaluate(opa, _PARSE, [[name, sources[name]] for name in chunk], strict=True))
     blocks = [_blocks(tree.get("comments") or []) for tree in trees]
     texts = [text for found in blocks for _, text in found]
     contents = iter(_yaml(opa, texts))
@@ -91,7 +88,7 @@ def _blocks(comments: list[dict[str, Any]]) -> list[tuple[int, str]]:
 
 
 def _module(name: str, text: str, tree: dict[str, Any], blocks: list[tuple[int, Any]]) -> Module:
-    lines = text.splitlines()
+    lines = text.split("\n")  # as OPA counts rows: splitlines knows more ends of lines
     terms = tree["package"]["path"][1:]
     package = tuple(str(term["value"]) for term in terms)
     row = next((i for i, line in enumerate(lines, 1) if line.split(maxsplit=1)[:1] == ["package"]), 1)
