@@ -113,11 +113,13 @@ class GroupCommitJournal:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         records = [record for waiting in batch for record in waiting.records]
-        self._metrics.batch(len(records))
         commit = asyncio.ensure_future(self._in_thread(self._store.commit, records))
         try:
             with self._metrics.timed("sync"):
                 receipts = await asyncio.shield(commit)
+            if len(receipts) != len(records):
+                raise EvidenceUnavailable("not every entry was acknowledged")
+            self._metrics.batch(len(records))
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):
                 self._acknowledge(batch, await commit)
@@ -181,7 +183,15 @@ class GroupCommitJournal:
         }
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _kept_apart, function, *arguments)
+
+
+def _kept_apart(function: Any, *arguments: Any) -> Any:
+    """A cancellation that comes out of the work itself must not pass for one of the writer, which would end it."""
+    try:
+        return function(*arguments)
+    except asyncio.CancelledError as error:
+        raise EvidenceUnavailable("the work was cancelled") from error
 
 
 def _overruled(entry: dict[str, Any], at: int) -> dict[str, Any]:

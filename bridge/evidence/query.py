@@ -16,6 +16,7 @@ from bridge.model.times import parse_rfc3339
 
 INDEX = "query.sqlite"
 CHUNK = 2000
+_TABLES = ("seen", "decision", "about", "decision_scope", "decision_rule", "decision_exception")
 _SCHEMA = files("bridge.evidence").joinpath("query.sql").read_text()
 
 
@@ -133,18 +134,20 @@ class LogReader:
         return index
 
     def _catch_up(self, index: sqlite3.Connection) -> None:
-        (done,) = index.execute("SELECT coalesce(max(idx) + 1, 0) FROM seen").fetchone()
-        while True:
-            rows = self._db.execute(
-                "SELECT idx, bytes FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?", (done, CHUNK)
-            ).fetchall()
-            if not rows:
-                return
-            for idx, data in rows:
+        select = "SELECT idx, bytes, leaf_hash FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?"
+        last = index.execute("SELECT idx, leaf_hash FROM seen").fetchone()
+        if last and self._db.execute("SELECT idx, leaf_hash FROM entry WHERE idx = ?", last[:1]).fetchone() != last:
+            # The tables tell of another log: one that was restored, or begun anew in this folder.
+            for table in _TABLES:
+                index.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            last = None
+        done = last[0] + 1 if last else 0
+        while rows := self._db.execute(select, (done, CHUNK)).fetchall():
+            for idx, data, _ in rows:
                 _add(index, idx, orjson.loads(data))
             done = rows[-1][0] + 1
             index.execute("DELETE FROM seen")
-            index.execute("INSERT INTO seen VALUES (?)", (done - 1,))
+            index.execute("INSERT INTO seen VALUES (?, ?)", (rows[-1][0], rows[-1][2]))
 
 
 def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:

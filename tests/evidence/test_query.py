@@ -1,0 +1,143 @@
+"""The reader: what was just written is found, the query tables are only derived, and every filter filters."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import EvidenceUnavailable
+from bridge.evidence.query import INDEX, Filter, LogReader
+from bridge.evidence.store import DATABASE, SqliteStore
+from bridge.model.times import parse_rfc3339, uuid7
+from bridge.ports import Record
+
+
+def decision(n: int, **members: Any) -> Record:
+    entry: dict[str, Any] = {
+        "v": 1,
+        "kind": "decision",
+        "id": uuid7(n),
+        "time": f"2026-03-{n + 1:02}T00:00:00.000Z",
+        "outcome": "allow",
+        "request": {"client": {"id": "shop"}, "subject": {"type": "user", "id": "nina"}},
+        "scopes": {"read": {"outcome": "allow", "findings": []}},
+        "rules": [
+            {"package": "issuance.gate", "code": "known", "effect": "allow", "owner": "Platform <p@example.com>"}
+        ],
+        "exceptions": [],
+    }
+    return Record({**entry, **members})
+
+
+def write(folder: Path, *records: Record) -> None:
+    store = SqliteStore(folder, "test/0")
+    store.open()
+    store.commit(records)
+    store.close()
+
+
+def found(folder: Path, **wanted: Any) -> list[int]:
+    reader = LogReader(folder)
+    try:
+        return [one.index for one in reader.query(Filter(**wanted))]
+    finally:
+        reader.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    waiver = {"path": "waiver", "id": "EX-1", "package": "p", "code": "c"}
+    both = {"read": {"outcome": "allow", "findings": []}, "pay": {"outcome": "deny", "findings": []}}
+    write(
+        tmp_path,
+        decision(0),
+        decision(1, outcome="deny", request={"client": {"id": "batch"}}, exceptions=[waiver]),
+        decision(2, scopes=both, rules=[{"package": 'issuance.scope["pay"]', "code": "no", "effect": "deny"}]),
+    )
+    return tmp_path
+
+
+FILTERS: list[tuple[dict[str, Any], list[int]]] = [
+    ({}, [2, 1, 0]),
+    ({"client": "shop"}, [2, 0]),
+    ({"client": "sho"}, []),
+    ({"subject": "nina"}, [2, 0]),
+    ({"outcome": "deny"}, [1]),
+    ({"scope": "pay"}, [2]),
+    ({"scope": "pay", "outcome": "allow"}, []),
+    ({"scope": "pay", "outcome": "deny"}, [2]),
+    ({"scope": "read", "client": "batch"}, [1]),
+    ({"rule": "known"}, [1, 0]),
+    ({"rule": "issuance.gate/known"}, [1, 0]),
+    ({"rule": 'issuance.scope["pay"]/no'}, [2]),
+    ({"owner": "platform"}, [1, 0]),
+    ({"owner": "%"}, []),
+    ({"owner": "_"}, []),
+    ({"exception": "waiver"}, [1]),
+    ({"exception": "EX-1"}, [1]),
+    ({"exception": "any"}, [1]),
+    ({"exception": "break_glass"}, []),
+    ({"since": parse_rfc3339("2026-03-02T00:00:00Z")}, [2, 1]),
+    ({"until": parse_rfc3339("2026-03-02T00:00:00Z")}, [0]),
+    ({"limit": 1}, [2]),
+    ({"client": "' OR 1=1 --"}, []),
+]
+
+
+@pytest.mark.parametrize(("wanted", "indexes"), FILTERS, ids=[str(wanted) for wanted, _ in FILTERS])
+def test_each_filter(folder: Path, wanted: dict[str, Any], indexes: list[int]) -> None:
+    assert found(folder, **wanted) == indexes
+
+
+def test_what_was_just_written_is_found(folder: Path) -> None:
+    assert found(folder, client="late") == []
+    write(folder, decision(3, request={"client": {"id": "late"}}))
+    assert found(folder, client="late") == [3]
+
+
+def test_dropped_query_tables_are_made_again(folder: Path) -> None:
+    before = found(folder, scope="read")
+    (folder / INDEX).unlink()
+    assert found(folder, scope="read") == before
+
+
+def test_tables_of_another_log_are_not_believed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    write(other, *(decision(n, request={"client": {"id": "other"}}) for n in range(5)))
+    assert found(other, client="other") == [4, 3, 2, 1, 0]
+    shutil.copy(other / INDEX, folder / INDEX)
+    assert found(folder, client="other") == []
+    assert found(folder, client="shop") == [2, 0]
+
+
+def test_a_broken_index_file_does_not_hide_the_log(folder: Path) -> None:
+    (folder / INDEX).write_bytes(b"not a database" * 1000)
+    assert found(folder, client="shop") == [2, 0]
+
+
+def test_the_reader_never_writes_to_the_log(folder: Path) -> None:
+    before = (folder / DATABASE).read_bytes()
+    reader = LogReader(folder)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._db.execute("DELETE FROM entry")
+    reader.close()
+    found(folder)
+    assert (folder / DATABASE).read_bytes() == before
+
+
+def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
+    reader = LogReader(folder)
+    (one,) = reader.show("1")
+    reader.close()
+    overruled = {"v": 1, "kind": "overruled", "id": uuid7(9), "time": "2026-03-09T00:00:00.000Z"}
+    write(folder, Record({**overruled, "decision_id": one.entry["id"], "outcome": "deny"}))
+    reader = LogReader(folder)
+    assert [f.entry["kind"] for f in reader.show(one.entry["id"])] == ["decision", "overruled"]
+    reader.close()
+
+
+def test_no_log_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceUnavailable, match="there is no log in"):
+        LogReader(tmp_path)

@@ -1,0 +1,145 @@
+"""The store: exact bytes, dense indexes, epochs; several writers on one log."""
+
+import base64
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import EvidenceLocked, EvidenceUnavailable
+from bridge.evidence.store import DATABASE, SqliteStore, owned
+from bridge.model.times import uuid7
+from bridge.ports import Record
+
+
+def record(n: int = 0, **members: object) -> Record:
+    return Record({"v": 1, "kind": "decision", "id": uuid7(1_000 + n), "time": "2026-01-01T00:00:00.000Z", **members})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "evidence", "test/0")
+    store.open()
+    yield store
+    store.close()
+
+
+def rows(folder: Path) -> list[tuple[int, int, bytes, bytes]]:
+    with sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True) as db:
+        found = db.execute("SELECT idx, iseq, bytes, leaf_hash FROM entry ORDER BY idx").fetchall()
+    db.close()
+    return found
+
+
+def test_the_stored_bytes_are_sorted_json_and_what_is_hashed(store: SqliteStore, tmp_path: Path) -> None:
+    (receipt,) = store.commit([record(z=1, a={"c": 1, "b": "é"})])
+    ((index, iseq, data, leaf),) = rows(tmp_path / "evidence")
+    assert (index, iseq) == (0, 0) == (receipt.index, 0)
+    assert leaf == receipt.leaf_hash == hashlib.sha256(b"\x00" + data).digest()
+    entry = json.loads(data)
+    assert data == json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert (entry["instance"], entry["epoch"], entry["iseq"]) == ("test/0", 1, 0)
+
+
+def test_every_opening_is_one_epoch_more_and_iseq_begins_anew(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        store = SqliteStore(tmp_path, "test/0")
+        store.open()
+        store.commit([record(), record()])
+        assert store.epoch == epoch
+        store.close()
+    entries = [json.loads(data) for _, _, data, _ in rows(tmp_path)]
+    assert [(e["epoch"], e["iseq"]) for e in entries] == [(n, i) for n in (1, 2, 3) for i in (0, 1)]
+
+
+def test_a_batch_that_fails_leaves_nothing_and_no_hole(store: SqliteStore, tmp_path: Path) -> None:
+    store.commit([record()])
+    with pytest.raises(TypeError):
+        store.commit([record(), Record({"id": "x", "kind": "decision", "bad": object()})])
+    store.commit([record()])
+    assert [(index, iseq) for index, iseq, _, _ in rows(tmp_path / "evidence")] == [(0, 0), (1, 1)]
+
+
+def test_the_same_document_lies_in_the_side_table_once(store: SqliteStore, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"{}").digest()
+    one = record()
+    store.commit([Record(one.entry, b"{}", digest), Record(record(1).entry, b"{}", digest)])
+    with sqlite3.connect(tmp_path / "evidence" / DATABASE) as db:
+        assert db.execute("SELECT digest, bytes FROM input").fetchall() == [(digest, b"{}")]
+    db.close()
+
+
+def test_a_fresh_handle_goes_on_in_the_same_epoch(store: SqliteStore, tmp_path: Path) -> None:
+    store.commit([record()])
+    store.reopen()
+    store.commit([record()])
+    entries = [json.loads(data) for _, _, data, _ in rows(tmp_path / "evidence")]
+    assert [(e["epoch"], e["iseq"]) for e in entries] == [(1, 0), (1, 1)]
+
+
+def test_a_log_that_cannot_be_opened_says_where(tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_text("a file, not a folder")
+    with pytest.raises(EvidenceUnavailable, match="evidence"):
+        SqliteStore(tmp_path / "evidence", "test/0").open()
+
+
+def test_a_file_that_is_no_database_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"not a database" * 1000)
+    with pytest.raises(EvidenceUnavailable):
+        SqliteStore(tmp_path, "test/0").open()
+    assert (tmp_path / DATABASE).read_bytes() == b"not a database" * 1000
+
+
+def test_one_bridge_at_a_time_owns_the_folder(tmp_path: Path) -> None:
+    with owned(tmp_path), pytest.raises(EvidenceLocked, match="another bridge"), owned(tmp_path):
+        pass
+    with owned(tmp_path):
+        pass
+
+
+def test_only_the_owner_may_read_the_files(store: SqliteStore, tmp_path: Path) -> None:
+    store.commit([record()])
+    folder = tmp_path / "evidence"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.name: file.stat().st_mode & 0o077 for file in folder.iterdir()} == {
+        file.name: 0 for file in folder.iterdir()
+    }
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bridge.evidence.store import SqliteStore
+from bridge.model.times import uuid7
+from bridge.ports import Record
+store = SqliteStore(Path(sys.argv[1]), f"test/{sys.argv[2]}")
+store.open()
+for n in range(40):
+    store.commit([Record({"id": uuid7(n), "kind": "decision"}), Record({"id": uuid7(n), "kind": "decision"})])
+store.close()
+"""
+
+
+def test_several_processes_share_one_dense_log(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(n)]) for n in range(3)]
+    assert [writer.wait(timeout=30) for writer in writers] == [0, 0, 0]
+    found = rows(tmp_path)
+    assert [index for index, _, _, _ in found] == list(range(3 * 80))
+    by_instance: dict[str, list[int]] = {}
+    for _, iseq, data, leaf in found:
+        assert leaf == hashlib.sha256(b"\x00" + data).digest()
+        by_instance.setdefault(json.loads(data)["instance"], []).append(iseq)
+    assert by_instance == {f"test/{n}": list(range(80)) for n in range(3)}
+
+
+def test_what_a_foreign_tool_computes_is_the_leaf_hash(store: SqliteStore, tmp_path: Path) -> None:
+    """RFC 6962, section 2.1, with the vector for one byte."""
+    assert base64.b16encode(hashlib.sha256(b"\x00").digest()).lower().startswith(b"6e340b9cffb37a98")
+    (receipt,) = store.commit([record()])
+    ((_, _, data, _),) = rows(tmp_path / "evidence")
+    assert hashlib.sha256(bytes([0, *data])).digest() == receipt.leaf_hash
