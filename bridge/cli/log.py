@@ -99,6 +99,7 @@ def _document(one: Found) -> dict[str, Any]:
     computed = hashlib.sha256(b"\x00" + one.data).digest()
     return {
         "index": one.index,
+        **({"overruled": True} if one.overruled else {}),
         "leaf_hash": base64.b64encode(computed).decode(),
         **({} if computed == one.leaf_hash else {"leaf_hash_differs": base64.b64encode(one.leaf_hash).decode()}),
         "entry": one.entry,
@@ -114,9 +115,9 @@ def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
     scopes = " ".join(f"{s}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
-    mark = "!" if entry.get("exceptions") else " "
+    mark = "!" if entry.get("exceptions") or one.overruled else " "
+    overruled = "  OVERRULED: the caller was denied" if one.overruled else ""
     client = request.get("client", {}).get("id", "-")
     outcome = entry.get("outcome", "-")
-    return (
-        f"{mark} {one.index:>8} {entry['time']} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}"
-    )
+    place = f"{mark} {one.index:>8} {entry['time']}"
+    return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{overruled}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import structlog
 
 from bridge.engines._breaker import Breaker
@@ -92,12 +93,9 @@ class OpaServer:
             log.info("engine_probed", serving=self._serving, trouble=self._trouble or None)
 
     async def _read_version(self) -> str:
-        """OPA tells its version in its own metrics; an empty string where they are switched off."""
+        """What OPA says about where its answers come from (`provenance`); the last known version where it does not."""
         try:
-            text = (await self._api.get("/metrics", PROBE_TIMEOUT_S)).decode("utf-8", "replace")
-        except EngineFault:
+            told = orjson.loads(await self._api.get("/v1/data/issuance/index/digest?provenance=true", PROBE_TIMEOUT_S))
+            return str(told["provenance"]["version"])[:64]
+        except (EngineFault, ValueError, KeyError, TypeError):
             return self._version
-        _, _, rest = text.partition("opa_info{")
-        labels, _, _ = rest.partition("}")
-        _, _, version = labels.partition('version="')
-        return version.partition('"')[0] or self._version

@@ -1,9 +1,10 @@
 """Finds entries. The query tables are derived from the log in a file of their own: drop it, and it is made again."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ _SCHEMA = files("bridge.evidence").joinpath("query.sql").read_text()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One entry of the log: `data` are the exact bytes, `entry` is what they say."""
+    """One entry of the log: `data` are the exact bytes, `entry` is what they say.
+
+    `overruled`: a later entry tells that the caller was denied all the same (told by `query` only).
+    """
 
     index: int
     data: bytes
     leaf_hash: bytes
+    overruled: bool = False
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -98,10 +103,11 @@ class LogReader:
     def query(self, wanted: Filter) -> list[Found]:
         """The newest entries that `wanted` fits, newest first."""
         where, values = _where(wanted)
-        sql = f"SELECT DISTINCT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed text
+        overruled = "EXISTS (SELECT 1 FROM about a WHERE a.decision_id = d.id AND a.kind = 'overruled')"
+        sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         with self._index() as index:
             rows = index.execute(sql, (*values, wanted.limit)).fetchall()
-        return [self.at(i) for (i,) in rows]
+        return [replace(self.at(i), overruled=bool(mark)) for i, mark in rows]
 
     def close(self) -> None:
         self._db.close()
@@ -111,7 +117,7 @@ class LogReader:
         """The query tables, brought up to the last entry; in memory where the folder may not be written."""
         try:
             index = self._open_index(str(self._folder / INDEX))
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             index = self._open_index("")
         try:
             yield index
@@ -119,6 +125,8 @@ class LogReader:
             index.close()
 
     def _open_index(self, path: str) -> sqlite3.Connection:
+        if path:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds names of people
         index = sqlite3.connect(path, isolation_level=None, timeout=60)
         try:
             index.execute("PRAGMA synchronous = OFF")
@@ -155,11 +163,11 @@ def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
     client = request.get("client", {}).get("id")
     time_ms = parse_rfc3339(entry["time"]) or 0
     index.execute(
-        "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?)",
-        (idx, time_ms, entry["kind"], client, request.get("subject", {}).get("id"), entry.get("outcome")),
+        "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (idx, entry["id"], time_ms, entry["kind"], client, request.get("subject", {}).get("id"), entry.get("outcome")),
     )
     if "decision_id" in entry:
-        index.execute("INSERT INTO about VALUES (?, ?)", (entry["decision_id"], idx))
+        index.execute("INSERT INTO about VALUES (?, ?, ?)", (entry["decision_id"], entry["kind"], idx))
     scopes = [(s, client, time_ms, a["outcome"], idx) for s, a in entry.get("scopes", {}).items()]
     index.executemany("INSERT OR IGNORE INTO decision_scope VALUES (?, ?, ?, ?, ?)", scopes)
     rules = [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())]

@@ -27,7 +27,7 @@ allow contains lib.finding(rego.metadata.chain()) if {
 # title: The token is not bound to a certificate or a key
 # custom:
 #   code: unbound
-#   effective_on: "2027-03-01T00:00:00Z"
+#   effective_on: "2029-03-01T00:00:00Z"
 deny contains lib.finding(rego.metadata.chain()) if {
 	# At the authorization endpoint the client has not shown its certificate or key yet.
 	not input.phase == "authorization"

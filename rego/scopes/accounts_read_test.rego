@@ -25,7 +25,7 @@ test_unbound_token_denied_from_the_announced_date_on if {
 	_denials(_unbound) == {{
 		"code": "unbound",
 		"title": "The token is not bound to a certificate or a key",
-		"effective_on": "2027-03-01T00:00:00Z",
+		"effective_on": "2029-03-01T00:00:00Z",
 	}}
 }
 

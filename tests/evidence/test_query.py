@@ -135,6 +135,8 @@ def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
     write(folder, Record({**overruled, "decision_id": one.entry["id"], "outcome": "deny"}))
     reader = LogReader(folder)
     assert [f.entry["kind"] for f in reader.show(one.entry["id"])] == ["decision", "overruled"]
+    assert [(f.index, f.overruled) for f in reader.query(Filter())] == [(3, False), (2, False), (1, True), (0, False)]
+    assert (folder / INDEX).stat().st_mode & 0o077 == 0
     reader.close()
 
 
