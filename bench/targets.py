@@ -41,7 +41,7 @@ def opa_alone(folder: Path, bundle: Path, bodies: Sequence[bytes], environment: 
     with _running(arguments, environment, folder / "log") as process:
         requests = [_http(f"/v1/data/{ENTRYPOINT}?strict-builtin-errors=true", _question(body)) for body in bodies]
         plan = _plan(str(socket), requests, '"code":"', 6, {"opa": process.pid})
-        _wait_for(socket.exists, process)
+        _wait_for(socket.exists, process, folder / "log")
         time.sleep(1.0)
         yield plan
 
@@ -71,7 +71,7 @@ def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, **
     }
     output = folder / "log"
     with _running([sys.executable, "-m", "bridge", "serve"], environment, output, cwd=code) as process:
-        port = _wait_for(lambda: _port(output), process)
+        port = _wait_for(lambda: _port(output), process, output)
         (opa,) = psutil.Process(process.pid).children()
         requests = [_http(NATIVE_PATH, body, f"Authorization: Bearer {TOKEN}\r\n") for body in bodies]
         yield _plan(port, requests, '"outcome":"allow"', 6, {"bridge": process.pid, "opa": opa.pid})
@@ -131,7 +131,7 @@ def _running(
             process.wait()
 
 
-def _wait_for(look: Any, process: "subprocess.Popen[bytes]") -> Any:
+def _wait_for(look: Any, process: "subprocess.Popen[bytes]", output: Path) -> Any:
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if found := look():
@@ -139,7 +139,7 @@ def _wait_for(look: Any, process: "subprocess.Popen[bytes]") -> Any:
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    raise RuntimeError(f"{process.args!r} did not come up")
+    raise RuntimeError(f"{process.args!r} did not come up: {output.read_text()[-2000:]}")
 
 
 def _port(log: Path) -> int | None:
@@ -154,7 +154,10 @@ def _question(body: bytes) -> bytes:
     at = now_ms()
     request = IssuanceRequest.model_validate_json(body)
     document = encode(gather(Asking(request, "native", CALLER, ISSUER), uuid7(at), at, SecretMask()))
-    return b'{"input":{"items":[{"id":"0","doc":%b,"gate":true,"scopes":%b}]}}' % (document, orjson.dumps(request.scopes))
+    return b'{"input":{"items":[{"id":"0","doc":%b,"gate":true,"scopes":%b}]}}' % (
+        document,
+        orjson.dumps(request.scopes),
+    )
 
 
 def _http(path: str, body: bytes, headers: str = "") -> bytes:

@@ -29,6 +29,8 @@ from bridge.registry import ENGINES, routes
 
 GRACE_S = 5.0
 OBSERVE_S = 1.0
+GC_THRESHOLD = (20_000, 20, 50)
+"""Requests leave next to no cycles behind; Python's own 700 looks for them several times a request."""
 IDLE_S = 75.0
 """After this a connection is closed that is idle, or has not sent all headers of a request."""
 log = structlog.get_logger(__name__)
@@ -98,6 +100,7 @@ class Bridge:
         # What lives now lives as long as we do: collections need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
         bound: socket.socket = site._server.sockets[0]  # type: ignore[union-attr]  # noqa: SLF001 - aiohttp has no public way
         return int(bound.getsockname()[1])
 

@@ -109,7 +109,7 @@ async def read_body(request: web.Request) -> bytes:
         raise MalformedRequest([("", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")], status=408) from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):  # the latter: the client left, and nobody reads the answer
         raise MalformedRequest([("", "the body is broken off, or not what its Content-Encoding says")]) from None
 
 
@@ -127,7 +127,7 @@ def parse(body: bytes, max_scopes: int) -> IssuanceRequest:
             raise MalformedRequest(
                 [("/scopes", f"at most {max_scopes} scopes (server.max_scopes), {len(scopes)} sent")]
             )
-        if len(encode(scopes)) > MAX_SCOPE_BYTES + 3 * len(scopes):
+        if len(encode(scopes)) > MAX_SCOPE_BYTES + 3 * len(scopes) + 1:  # the quotes, commas and brackets
             raise MalformedRequest([("/scopes", f"at most {MAX_SCOPE_BYTES} bytes for all scopes together")])
     try:
         return IssuanceRequest.model_validate(value)

@@ -5,7 +5,9 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process, api: DataApi, folder: Path, digest: str) -> None:
         self.process, self.api, self.digest = process, api, digest
+        self.in_flight = 0
         self._folder = folder
         self._log_reader = asyncio.create_task(self._relay_log(), name="opa-log")
         self.exited = asyncio.create_task(process.wait(), name="opa-exit")
@@ -38,17 +41,21 @@ class Child:
         """Starts OPA and waits until it answers with `policy_set`; EngineUnavailable when it does not in time."""
         folder = Path(tempfile.mkdtemp(prefix="issuance-opa-"))  # mkdtemp makes it 0700
         bundle, socket = folder / "bundle.tar.gz", folder / "opa.sock"
-        bundle.write_bytes(policy_set.bundle)
-        process = await asyncio.create_subprocess_exec(
-            *command(opa, bundle, socket),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd=folder,
-            start_new_session=True,  # a Ctrl-C at the terminal ends us; we end the child when its queries are answered
-            preexec_fn=_die_with_parent,
-        )
+        try:
+            bundle.write_bytes(policy_set.bundle)
+            process = await asyncio.create_subprocess_exec(
+                *command(opa, bundle, socket),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=ENVIRONMENT,
+                cwd=folder,
+                start_new_session=True,  # a Ctrl-C ends us; we end the child when its queries are answered
+                preexec_fn=_die_with_parent,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise EngineUnavailable(f"OPA cannot be started: {error}") from error
         child = cls(process, DataApi("http://opa", str(socket)), folder, policy_set.digest)
         try:
             async with asyncio.timeout(ready_s):
@@ -58,24 +65,30 @@ class Child:
             if isinstance(error, TimeoutError):
                 raise EngineUnavailable(f"OPA was not ready within {ready_s:.0f} s") from None
             raise
-        bundle.unlink()
+        bundle.unlink(missing_ok=True)
         return child
 
-    async def stop(self) -> None:
-        """Ends the process, politely and then by force, and removes its folder."""
+    async def query(self, items: bytes, timeout_s: float) -> Any:
+        """As `DataApi.query`, counted: who swaps children waits for `in_flight` to come down to 0."""
+        self.in_flight += 1
+        try:
+            return await self.api.query(items, timeout_s)
+        finally:
+            self.in_flight -= 1
+
+    async def stop(self, *, force: bool = False) -> None:
+        """Ends the process, politely and then by force (at once with `force`), and removes its folder."""
         await self.api.close()
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
+                self.process.kill() if force else self.process.terminate()
             _, pending = await asyncio.wait([self.exited], timeout=STOP_S)
             if pending:
                 with contextlib.suppress(ProcessLookupError):
                     self.process.kill()
         await self.exited
         await self._log_reader
-        for file in self._folder.glob("*"):
-            file.unlink(missing_ok=True)
-        self._folder.rmdir()
+        shutil.rmtree(self._folder, ignore_errors=True)  # a cleaner of temporary files may have been faster
 
     async def _until_ready(self) -> None:
         while True:

@@ -25,6 +25,7 @@ LIVENESS_TIMEOUT_S = 1.0
 LIVENESS_STRIKES = 3
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 10.0
+RETIRE_LOOK_S = 0.1
 log = structlog.get_logger(__name__)
 
 
@@ -58,7 +59,7 @@ class ManagedOpa:
         child = self._current
         if child is None:
             raise EngineUnavailable(f"no OPA is running: {self._trouble}")
-        return await child.api.query(items, timeout_s)
+        return await child.query(items, timeout_s)
 
     def accepted(self) -> Mapping[str, PolicySet]:
         return self._sets.all
@@ -82,9 +83,9 @@ class ManagedOpa:
         task.add_done_callback(self._tasks.discard)
 
     async def _retire(self, child: Child) -> None:
-        """Queries in flight end by their own deadline, far sooner than this."""
-        if not self._closing:
-            await asyncio.sleep(2.0)
+        """Queries in flight are answered first; they end by their own deadline."""
+        while child.in_flight and not self._closing:  # noqa: ASYNC110 - a counter, and no hurry
+            await asyncio.sleep(RETIRE_LOOK_S)
         await child.stop()
 
     async def _watch(self) -> None:
@@ -109,14 +110,13 @@ class ManagedOpa:
                     "OPA ended" if child is None or child.exited.done() else "OPA hangs",
                 )
                 log.error("engine_lost", reason=self._trouble, code=child.process.returncode if child else None)
-                if child is not None:
-                    child.process.kill() if child.process.returncode is None else None
-                    await child.stop()
-                attempt = 0 if time.monotonic() - started > STEADY_S else attempt + 1
-                await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                attempt = 0 if child is not None and time.monotonic() - started > STEADY_S else attempt + 1
                 try:
+                    if child is not None:
+                        await child.stop(force=True)
+                    await asyncio.sleep(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
                     self._current = await Child.launch(self._opa, self._sets.newest(), READY_S)
-                except (EngineFault, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it was, the watch must go on
                     self._trouble = f"OPA does not start: {error}"
                     continue
                 started = time.monotonic()

@@ -1,6 +1,7 @@
 """Finds entries. The query tables are derived from the log in a file of their own: drop it, and it is made again."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,7 +78,7 @@ class LogReader:
     def show(self, wanted: str) -> list[Found]:
         """The entry with this id, or this index, and every entry that names it as its decision."""
         select = "SELECT idx, bytes, leaf_hash FROM entry WHERE "
-        if wanted.isdigit():
+        if re.fullmatch("[0-9]{1,18}", wanted):
             rows = self._db.execute(select + "idx = ?", (int(wanted),)).fetchall()
         else:
             rows = self._db.execute(select + "id = ?", (wanted,)).fetchall()

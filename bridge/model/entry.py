@@ -23,10 +23,10 @@ def leaf_hash(data: bytes) -> bytes:
 
 def exact(value: Any) -> Any:
     """`value` with every number but integers below 2^53 as `{"number": "0.5"}`, so that no reader rounds it."""
-    if isinstance(value, dict):
-        return {name: exact(item) for name, item in value.items()}
+    if isinstance(value, dict):  # nearly all members are strings: no call for those
+        return {name: item if type(item) is str else exact(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [exact(item) for item in value]
+        return [item if type(item) is str else exact(item) for item in value]
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT):
         return {"number": repr(value)}
     return value

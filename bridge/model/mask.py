@@ -1,7 +1,6 @@
 """Takes secrets out of a request before anything else sees it, and personal values out of the evidence."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 MASKED = "***"
@@ -16,27 +15,34 @@ class SecretMask:
     """
 
     def __init__(self, names: Iterable[str] = SECRET_NAMES, suffixes: Iterable[str] = SECRET_SUFFIXES) -> None:
-        exact, endings = frozenset(n.lower() for n in names), tuple(s.lower() for s in suffixes)
-
-        @lru_cache(maxsize=4096)
-        def is_secret(name: str) -> bool:
-            lower = name.lower()
-            return lower in exact or (bool(endings) and lower.endswith(endings))
-
-        self._is_secret = is_secret
+        self._is_secret = _Names(frozenset(n.lower() for n in names), tuple(s.lower() for s in suffixes))
 
     def __call__(self, value: Any, *, secret: bool = False) -> Any:
         """`value` without its secrets; the argument is left as it is."""
-        if isinstance(value, dict):
-            return {name: self(item, secret=self.names(name)) for name, item in value.items()}
+        if isinstance(value, dict):  # nearly all members are strings: no call for those
+            is_secret = self._is_secret
+            return {
+                name: (MASKED if is_secret[name] else item) if type(item) is str else self(item, secret=is_secret[name])
+                for name, item in value.items()
+            }
         if isinstance(value, list):
-            return [self(item, secret=secret) for item in value]
+            return [self(item, secret=secret) if secret or type(item) is not str else item for item in value]
         return MASKED if secret and isinstance(value, str) else value
 
-    def names(self, name: str) -> bool:
-        """Whether `name` is the name of a secret."""
-        # Long names are not worth a place in the cache, and an attacker could fill it with them.
-        return self._is_secret(name) if len(name) <= 128 else self._is_secret.__wrapped__(name)
+
+class _Names(dict[str, bool]):
+    """Name -> whether it is a secret's. Remembers names of usual length, up to a number that a caller cannot exceed."""
+
+    def __init__(self, exact: frozenset[str], endings: tuple[str, ...]) -> None:
+        super().__init__()
+        self._exact, self._endings = exact, endings
+
+    def __missing__(self, name: str) -> bool:
+        lower = name.lower()
+        secret = lower in self._exact or lower.endswith(self._endings)
+        if len(name) <= 128 and len(self) < 4096:
+            self[name] = secret
+        return secret
 
 
 def mask_pointers(document: dict[str, Any], pointers: Iterable[tuple[str, ...]]) -> dict[str, Any]:

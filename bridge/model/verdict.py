@@ -30,10 +30,10 @@ PROTOCOL_CLAIMS: Final = frozenset(
     ]
 )
 EXCEPTION_KINDS: Final = ("waiver", "break_glass")
+_KNOWN: Final = frozenset(FIELDS)
 MAX_FINDINGS: Final = 64
 MAX_TEXT: Final = 256
 MAX_LIFETIME_S: Final = 2**53 - 1
-MAX_DEPTH: Final = 100
 
 Requirement = str | dict[str, Any]
 """`"consent"`, or an object of `acr_values`, `max_age` (s), `amr`."""
@@ -86,6 +86,9 @@ class Verdict:
     error_code: str = "policy_error"
 
 
+NO_LIMIT: Final = Limit()
+
+
 class _IllShaped(Exception):
     """A rule has a value that the policy contract does not know."""
 
@@ -99,7 +102,7 @@ def read_verdict(package: str, rules: object, now_ms: int) -> Verdict:
         return Verdict(package, error="the package's answer is not an object")
     deny, warn = _read_deny(rules, now_ms)
     try:
-        if unknown := rules.keys() - set(FIELDS):
+        if unknown := rules.keys() - _KNOWN:
             raise _IllShaped(f"unknown rules {sorted(map(str, unknown))}")
         allow, dropped, reasons = _read_allow(rules, now_ms)
         claims, crit = _read_claims(rules)
@@ -143,7 +146,7 @@ def _read_allow(
             dropped.append(finding)
             reasons.append({"code": finding.code, **reason})
         else:
-            kept.append(Finding(finding.code, finding.title, exception))
+            kept.append(finding if exception is None else Finding(finding.code, finding.title, exception))
     return _sorted(kept), _sorted(dropped), tuple(sorted(reasons, key=lambda r: str(r["code"])))
 
 
@@ -222,6 +225,8 @@ def _read_require(rules: dict[str, Any]) -> tuple[Requirement, ...]:
 
 def _read_limit(rules: dict[str, Any]) -> Limit:
     value = rules.get("limit", {})
+    if value == {}:
+        return NO_LIMIT
     if not isinstance(value, dict):
         raise _IllShaped("limit must be an object")
     if unknown := sorted(str(name)[:64] for name in value if name not in _LIMITS):
@@ -249,8 +254,9 @@ def _audience(member: object) -> tuple[str, ...]:
 
 
 def _details(member: object) -> tuple[dict[str, Any], ...]:
-    if not isinstance(member, list) or not all(isinstance(d, dict) and isinstance(d.get("type"), str) for d in member):
-        raise _IllShaped("limit: authorization_details must be an array of objects with a type")
+    objects = isinstance(member, list) and all(isinstance(d, dict) and isinstance(d.get("type"), str) for d in member)
+    if not isinstance(member, list) or not objects or not _writable(member):
+        raise _IllShaped("limit: authorization_details must be an array of objects with a type, not nested too deep")
     return tuple(member)
 
 
@@ -264,6 +270,8 @@ _LIMITS: Final[dict[str, Callable[[object], Any]]] = {
 
 def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     claims, crit = rules.get("claims", {}), rules.get("crit", [])
+    if claims == {} and crit == []:
+        return {}, ()
     if not isinstance(claims, dict):
         raise _IllShaped("claims must be an object")
     if reserved := sorted(PROTOCOL_CLAIMS & claims.keys()):
@@ -289,13 +297,12 @@ def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LIFETIME_S
 
 
-def _writable(value: object, depth: int = MAX_DEPTH) -> bool:
-    """Whether `value` can go out as it is. An integer beyond 64 bits has become a float when the answer was read."""
-    if isinstance(value, (dict, list)):
-        items = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_writable(item, depth - 1) for item in items)
-    return not (isinstance(value, float) and abs(value) >= 2**63)
+def _writable(item: object, depth: int = 100) -> bool:
+    """Whether `item` can go out as it is. An integer beyond 64 bits has become a float when the answer was read."""
+    if isinstance(item, (dict, list)):
+        return depth > 0 and all(_writable(i, depth - 1) for i in (item.values() if isinstance(item, dict) else item))
+    return not (isinstance(item, float) and abs(item) >= 2**63)
 
 
 def _sorted(findings: "set[Finding] | list[Finding]") -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda f: (f.code, f.title or "")))
+    return tuple(findings if len(findings) < 2 else sorted(findings, key=lambda f: (f.code, f.title or "")))

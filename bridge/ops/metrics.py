@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -64,13 +65,17 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._revision: str | None = None
+        # Looked up once each: `labels` takes longer than counting does.
+        self._step = cache(self._steps.labels)
+        self._decision = cache(self._decisions.labels)
+        self._decision_time = cache(self._duration.labels)
 
     def decided(self, door: str, decision: Decision, seconds: float) -> None:
-        self._decisions.labels(door, decision.outcome.value).inc()
-        self._duration.labels(door).observe(seconds)
+        self._decision(door, decision.outcome.value).inc()
+        self._decision_time(door).observe(seconds)
 
     def step(self, name: str, seconds: float) -> None:
-        self._steps.labels(name).observe(seconds)
+        self._step(name).observe(seconds)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

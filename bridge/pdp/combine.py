@@ -98,7 +98,8 @@ def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Questio
         refused.append(Finding(Code.NARROWED))
     if verdict is None or refused:
         return ScopeDecision(Outcome.DENY, tuple(refused))
-    missing = _unique(unmet((*gate.require, *verdict.require), question.document, scope, question.now_ms))
+    required = (*gate.require, *verdict.require)
+    missing = _unique(unmet(required, question.document, scope, question.now_ms)) if required else ()
     if missing and not _is_user(question):
         return ScopeDecision(Outcome.DENY, (Finding(Code.REQUIREMENT_UNMEETABLE),), missing)
     if missing and verdict.limit.granted_scope is not None and scope not in verdict.limit.granted_scope:

@@ -6,6 +6,7 @@ is on record; only where the log itself is the fault is there no entry (`evidenc
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,11 @@ class Limits:
     def evaluate_s(self) -> float:
         """What evaluation may take; the rest is kept for writing its outcome down."""
         return self.deadline_s - min(0.25, self.deadline_s / 4)
+
+    @property
+    def give_up_s(self) -> float:
+        """When an engine is no longer waited for that does not keep to its deadlines."""
+        return (self.evaluate_s + self.deadline_s) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +85,31 @@ class Decide:
                 answered = await self._decide(asking, decision_id, at, started)
             finally:
                 self._admission.leave()
-        self._metrics.decided(asking.door, answered.decision, time.monotonic() - started)
+        _note(self._metrics.decided, asking.door, answered.decision, time.monotonic() - started)
         return answered
 
     async def _decide(self, asking: Asking, decision_id: str, at: int, started: float) -> Answered:
-        document = gather(asking, decision_id, at, self._mask)
-        raw = encode(document)
-        decision, verdicts, fault, engine_s = await self._evaluate(document, raw, at, started)
-        facts = Facts(
-            document=document,
-            document_bytes=raw,
-            engine=self._engine.status(),
-            request_id=asking.request_id,
-            verdicts=verdicts,
-            fault=fault,
-            duration_us=int((time.monotonic() - started) * 1e6),
-            engine_us=int(engine_s * 1e6),
-        )
-        decision, records = self._recorder.record(decision, facts)
-        decision, receipt = await self._durable(decision, records, document, started)
+        try:
+            document = gather(asking, decision_id, at, self._mask)
+            raw = encode(document)
+            decision, verdicts, fault, engine_s = await self._evaluate(document, raw, at, started)
+            facts = Facts(
+                document=document,
+                document_bytes=raw,
+                engine=self._engine.status(),
+                request_id=asking.request_id,
+                verdicts=verdicts,
+                fault=fault,
+                duration_us=int((time.monotonic() - started) * 1e6),
+                engine_us=int(engine_s * 1e6),
+            )
+            decision, records = self._recorder.record(decision, facts)
+        except (Exception, asyncio.CancelledError) as error:
+            if _given_up():
+                raise
+            log.exception("decision_defect", decision_id=decision_id)
+            decision, records = self._defect(asking, decision_id, at, type(error).__name__)
+        decision, receipt = await self._durable(decision, records, asking, decision_id, started)
         return Answered(decision_id, at, decision, receipt)
 
     async def _evaluate(
@@ -110,18 +122,21 @@ class Decide:
         verdicts, code, fault = None, None, None
         try:
             deadline = started + limits.evaluate_s
-            verdicts = await evaluate(self._engine, raw, askable, at, deadline=deadline, query_s=limits.query_s)
-        except EngineTimeout as error:
-            code, fault = Code.DEADLINE, str(error)
+            async with asyncio.timeout(started + limits.give_up_s - asked):
+                verdicts = await evaluate(self._engine, raw, askable, at, deadline=deadline, query_s=limits.query_s)
+        except (EngineTimeout, TimeoutError) as error:
+            code, fault = Code.DEADLINE, str(error) or "the engine did not keep to its deadline"
         except PolicyMismatch as error:
             code, fault = Code.POLICY_MISMATCH, str(error)
         except EngineFault as error:
             code, fault = Code.ENGINE_UNAVAILABLE, str(error)
-        except Exception as error:  # a defect of ours must not look like an answer either
+        except (Exception, asyncio.CancelledError) as error:  # a defect of ours must not look like an answer either
+            if _given_up():
+                raise
             log.exception("evaluation_defect", decision_id=document["id"])
             code, fault = Code.ENGINE_UNAVAILABLE, f"defect: {type(error).__name__}"
         engine_s = time.monotonic() - asked
-        self._metrics.step("engine", engine_s)
+        _note(self._metrics.step, "engine", engine_s)
         if verdicts is None or code is not None:
             return deny_all(scopes, code or Code.ENGINE_UNAVAILABLE), None, fault, engine_s
         try:
@@ -131,28 +146,43 @@ class Decide:
             log.exception("merging_defect", decision_id=document["id"])
             return deny_all(scopes, Code.POLICY_ERROR), verdicts, f"defect: {type(error).__name__}", engine_s
 
+    def _defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
+        """The denial for a defect of ours, and its record; none when not even that can be made."""
+        try:
+            return self._recorder.defect(asking, decision_id, at, name)
+        except Exception:
+            log.exception("recording_defect", decision_id=decision_id)
+            return deny_all(list(dict.fromkeys(asking.request.scopes)), Code.ENGINE_UNAVAILABLE), ()
+
     async def _durable(
-        self, decision: Decision, records: tuple[Record, ...], document: dict[str, Any], started: float
+        self, decision: Decision, records: tuple[Record, ...], asking: Asking, decision_id: str, started: float
     ) -> tuple[Decision, Receipt | None]:
         """Waits until the entry is durable. What cannot be proven is denied."""
         before = time.monotonic()
-        written = self._journal.append(*records)
-        # Not wait_for: giving up waiting must not take the entry back.
-        await asyncio.wait((written,), timeout=max(0.0, started + self._limits.deadline_s - before))
-        self._metrics.step("record", time.monotonic() - before)
-        scopes = tuple(document["scopes"])
-        if not written.done():
-            written.add_done_callback(_look_at)
-            self._overrule(decision, document)
-            return deny_all(scopes, Code.DEADLINE), None
+        scopes = tuple(decision.scopes)
         try:
-            return decision, written.result()
-        except EvidenceUnavailable as error:
-            self._journal.denied_unrecorded()
-            log.error("denied_unrecorded", decision_id=document["id"], caller=document["caller"], reason=str(error))
+            if not records:
+                raise EvidenceUnavailable("no entry could be made")
+            written = self._journal.append(*records)
+            # Not wait_for: giving up waiting must not take the entry back.
+            await asyncio.wait((written,), timeout=max(0.0, started + self._limits.deadline_s - before))
+            _note(self._metrics.step, "record", time.monotonic() - before)
+            if written.done():
+                return decision, written.result()
+            written.add_done_callback(_look_at)
+            self._overrule(decision, asking, decision_id)
+            return deny_all(scopes, Code.DEADLINE), None
+        except (Exception, asyncio.CancelledError) as error:
+            if _given_up():
+                raise
+            _note(self._journal.denied_unrecorded)
+            defect = None if isinstance(error, EvidenceUnavailable) else error
+            log.error(
+                "denied_unrecorded", decision_id=decision_id, caller=asking.caller, reason=str(error), exc_info=defect
+            )
             return deny_all(scopes, Code.EVIDENCE_UNAVAILABLE), None
 
-    def _overrule(self, decision: Decision, document: dict[str, Any]) -> None:
+    def _overrule(self, decision: Decision, asking: Asking, decision_id: str) -> None:
         """The log was too slow: the entry stands as it was handed over, and a second one tells the real answer."""
         at = now_ms()
         entry = {
@@ -160,14 +190,28 @@ class Decide:
             "kind": "overruled",
             "id": uuid7(at),
             "time": rfc3339(at),
-            "decision_id": document["id"],
-            "door": document["door"],
-            "caller": document["caller"],
+            "decision_id": decision_id,
+            "door": asking.door,
+            "caller": asking.caller,
             "overruled": decision.outcome.value,
             "outcome": Outcome.DENY.value,
             "reply": {"outcome": Outcome.DENY.value, "code": Code.DEADLINE.value},
         }
         self._journal.append_quietly(Record(entry), denials=1)
+
+
+def _note(what: Callable[..., None], *values: Any) -> None:
+    """A number that cannot be noted must not make an error of an answer that is on record."""
+    try:
+        what(*values)
+    except Exception:
+        log.exception("metrics_defect")
+
+
+def _given_up() -> bool:
+    """Whether this task is cancelled itself, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _look_at(written: asyncio.Future[Receipt]) -> None:

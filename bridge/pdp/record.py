@@ -9,9 +9,10 @@ from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit
 from bridge.model.mask import mask_pointers
 from bridge.model.policy import Package
-from bridge.model.times import now_ms, uuid7
-from bridge.model.verdict import Finding, Limit, Verdict
+from bridge.model.times import now_ms, rfc3339, uuid7
+from bridge.model.verdict import NO_LIMIT, Finding, Limit, Verdict
 from bridge.pdp.evaluate import Verdicts
+from bridge.pdp.gather import Asking
 from bridge.ports import EngineStatus, Record
 
 FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED, Code.POLICY_MISMATCH})
@@ -52,6 +53,35 @@ class Recorder:
             entries = _split({**entry, "exceptions": [reason], "rules": []})
         first = Record(entries[0], facts.document_bytes, digest)
         return decision, (first, *(Record(rest) for rest in entries[1:]))
+
+    def defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
+        """The denial for a defect of ours called `name`, and its record, which needs little that could fail as well."""
+        request = asking.request
+        decision = deny_all(tuple(dict.fromkeys(request.scopes)), Code.ENGINE_UNAVAILABLE)
+        client = {"id": request.client.id}
+        shown = {"grant_type": request.grant_type, "token_type": request.token_type, "client": client}
+        entry: dict[str, Any] = {
+            "v": 1,
+            "kind": "decision",
+            "id": decision_id,
+            "time": rfc3339(at),
+            "door": asking.door,
+            "caller": asking.caller,
+            "request": mask_pointers({**shown, "issuer": asking.issuer}, self._mask),
+            "outcome": decision.outcome.value,
+            "granted_scopes": [],
+            "scopes": {scope: scope_json(answer) for scope, answer in decision.scopes.items()},
+            "findings": findings_json(decision.findings),
+            "limit": {},
+            "require": [],
+            "claims": {},
+            "crit": [],
+            "reply": {"outcome": decision.outcome.value, "code": _reply_code(decision)},
+            "rules": [],
+            "exceptions": [{"path": "fail_closed", "code": _reply_code(decision), "message": f"defect: {name}"}],
+            "sources": [],
+        }
+        return decision, (Record(entry),)
 
     def _entry(self, decision: Decision, facts: Facts, digest: bytes) -> dict[str, Any]:
         document, verdicts = facts.document, facts.verdicts
@@ -139,7 +169,7 @@ def _rules(verdicts: Verdicts) -> list[dict[str, Any]]:
 def _spoken(verdict: Verdict) -> list[tuple[str, str]]:
     spoken = [(effect, f.code) for effect in ("allow", "deny", "warn") for f in getattr(verdict, effect)]
     spoken.extend(("require", "require") for _ in verdict.require[:1])
-    if verdict.limit != Limit():
+    if verdict.limit is not NO_LIMIT and verdict.limit != NO_LIMIT:
         spoken.append(("limit", "limit"))
     if verdict.claims:
         spoken.append(("claims", "claims"))

@@ -21,7 +21,11 @@ KERNEL_FOLDER = "issuance_kernel"
 
 def load(path: Path, opa: Path) -> PolicySet:
     """The verified set at `path` (folder or bundle). PolicyRefused names every reason found, file and row first."""
-    found = source.read(path)
+    return verify(source.read(path), opa)
+
+
+def verify(found: Source, opa: Path) -> PolicySet:
+    """The set in `found`, when it passes; PolicyRefused as above."""
     modules = _without_kernel(found.modules)
     data = _merge_data(found, opa)
     claimed = _take_index(data, found)

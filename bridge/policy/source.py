@@ -5,7 +5,7 @@ import io
 import os
 import tarfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from bridge.errors import PolicyRefused
@@ -17,17 +17,22 @@ DATA_NAMES = ("data.json", "data.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`modules` and `data`: relative POSIX path -> bytes. `bundled`: built by us, so the kernel may be among them."""
+    """`modules` and `data`: relative POSIX path -> bytes. `bundled`: built by us, so the kernel may be among them.
+
+    `signature`: of exactly the files that were read, in the form of the function of that name.
+    """
 
     modules: dict[str, bytes] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
     bundled: bool = False
+    signature: tuple[object, ...] = ()
 
 
 def read(path: Path) -> Source:
     """The files that decide: `*.rego` without `*_test.rego`, data.json, data.yaml. PolicyRefused when unreadable."""
     try:
-        return _read_bundle(path) if path.is_file() else _read_folder(path)
+        real = path.resolve()  # once: a link that is set to another folder meanwhile must not mix the two
+        return _read_bundle(real) if real.is_file() else _read_folder(real)
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise PolicyRefused([f"{path} cannot be read: {error}"]) from error
 
@@ -35,25 +40,30 @@ def read(path: Path) -> Source:
 def signature(path: Path) -> tuple[object, ...]:
     """Changes whenever the set on disk may have changed; cheap enough for every second. Empty when unreadable."""
     try:
-        files = [path] if path.is_file() else [path / name for name in _names(path)]
-        stats = [(str(file), file.stat()) for file in files]
+        real = path.resolve()
+        files = [real] if real.is_file() else [real / name for name in _names(real)]
+        return tuple(_mark(file, file.stat()) for file in files)
     except (OSError, PolicyRefused):
         return ()
-    return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in stats)
+
+
+def _mark(file: Path, found: os.stat_result) -> tuple[object, ...]:
+    return str(file), found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _read_folder(folder: Path) -> Source:
     if not folder.is_dir():
         raise PolicyRefused([f"{folder} is neither a folder nor a bundle"])
-    source, total = Source(), 0
+    source, total, marks = Source(), 0, []
     for name in _names(folder):
         with (folder / name).open("rb") as file:
             content = file.read(MAX_BYTES - total + 1)
+            marks.append(_mark(folder / name, os.fstat(file.fileno())))
         total += len(content)
         if total > MAX_BYTES:
             raise PolicyRefused([f"{folder} holds more than {MAX_BYTES} bytes"])
         _keep(source, name, content)
-    return source
+    return replace(source, signature=tuple(marks))
 
 
 def _names(folder: Path) -> list[str]:
@@ -71,8 +81,9 @@ def _names(folder: Path) -> list[str]:
 
 def _read_bundle(path: Path) -> Source:
     source, total = Source(bundled=True), 0
-    with gzip.open(path) as unpacked:
+    with path.open("rb") as file, gzip.open(file) as unpacked:
         raw = unpacked.read(MAX_BYTES + 1)
+        marks = (_mark(path, os.fstat(file.fileno())),)
     if len(raw) > MAX_BYTES:
         raise PolicyRefused([f"{path} unpacks to more than {MAX_BYTES} bytes"])
     with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
@@ -89,7 +100,7 @@ def _read_bundle(path: Path) -> Source:
             content = archive.extractfile(member)
             _keep(source, name, content.read() if content else b"")
             total += member.size
-    return source
+    return replace(source, signature=marks)
 
 
 def _unreadable(error: OSError) -> None:

@@ -74,13 +74,14 @@ def _blocks(comments: list[dict[str, Any]]) -> list[tuple[int, str]]:
         row = int(comment["Location"]["row"])
         column = int(comment["Location"]["col"])
         text = base64.b64decode(comment["Text"]).decode("utf-8", "replace")
-        if lines is not None and (row != last + 1 or column != 1):
+        begins = text.strip().startswith("METADATA") and column == 1
+        if lines is not None and (begins or row != last + 1 or column != 1):
             found.append((last, "\n".join(lines)))
             lines = None
-        if lines is not None:
-            lines.append(text)
-        elif text.strip() == "METADATA" and column == 1:
+        if begins:
             lines = []
+        elif lines is not None:
+            lines.append(text)
         last = row
     if lines is not None:
         found.append((last, "\n".join(lines)))

@@ -9,11 +9,12 @@ from bridge.errors import BridgeError, PolicyRefused
 from bridge.model.policy import PolicySet
 from bridge.ops.metrics import Metrics
 from bridge.policy import source
-from bridge.policy.load import load
+from bridge.policy.load import verify
 from bridge.policy.opa import in_thread
 from bridge.ports import Engine
 
 INTERVAL_S = 1.0
+START_TRIES = 50
 log = structlog.get_logger(__name__)
 
 
@@ -28,10 +29,21 @@ class PolicyWatch:
 
     async def start(self) -> None:
         """Loads the first set and starts the engine with it. PolicyRefused when it does not pass."""
-        self._seen = await in_thread(source.signature, self._path)
-        policy_set = await in_thread(load, self._path, self._opa)
+        found = await self._read()
+        self._seen = found.signature
+        policy_set = await in_thread(verify, found, self._opa)
         await self._engine.start(policy_set)
         self._accept(policy_set)
+
+    async def _read(self) -> source.Source:
+        """What lies on disk now; read anew while it changes under our hands."""
+        for _ in range(START_TRIES):
+            before = await in_thread(source.signature, self._path)
+            found: source.Source = await in_thread(source.read, self._path)
+            if found.signature == before:
+                return found
+            await asyncio.sleep(INTERVAL_S / 10)
+        raise PolicyRefused([f"{self._path} changes while it is read"])
 
     async def run(self) -> None:
         """Looks every second; takes up a change once it is unchanged between two looks."""
@@ -45,21 +57,25 @@ class PolicyWatch:
 
     async def _take_up(self, seen: tuple[object, ...]) -> None:
         try:
-            policy_set = await in_thread(load, self._path, self._opa)
-            if await in_thread(source.signature, self._path) != seen:
-                return  # changed while it was read: look again
+            found: source.Source = await in_thread(source.read, self._path)
+            if found.signature != seen:
+                return  # changed in between, or while it was read: look again
+            policy_set = await in_thread(verify, found, self._opa)
             if self.current is None or policy_set.digest != self.current.digest:
                 await self._engine.activate(policy_set)
                 self._accept(policy_set)
             self._seen, self.refused = seen, ()
         except PolicyRefused as refused:
+            if await in_thread(source.signature, self._path) != seen:
+                return
             self._seen, self.refused = seen, refused.reasons
             self._metrics.policy_refused()
             log.error("policy_refused", reasons=refused.reasons[:20], deciding=self._revision())
-        except (BridgeError, OSError) as error:
+        except Exception as error:  # whatever it was, the watch must go on
             # The set may be good and the machine not: try again at the next look.
-            self.refused = (str(error),)
-            log.error("policy_not_taken_up", reason=str(error), deciding=self._revision())
+            self.refused = (str(error) or type(error).__name__,)
+            defect = None if isinstance(error, (BridgeError, OSError)) else error
+            log.error("policy_not_taken_up", reason=self.refused[0], deciding=self._revision(), exc_info=defect)
 
     def _accept(self, policy_set: PolicySet) -> None:
         self.current = policy_set
