@@ -57,6 +57,9 @@ def _main_part(scratch: Path, options: argparse.Namespace) -> None:
             "OPA as our child": stack.enter_context(targets.opa_alone(scratch / "child", bundle, bodies, ENVIRONMENT)),
             "bridge": stack.enter_context(targets.bridge(scratch / "bridge", folder.path, bodies, HERE)),
         }
+        if options.workers > 1:
+            name, several = f"bridge, {options.workers} workers", scratch / "workers"
+            plans[name] = stack.enter_context(targets.bridge(several, folder.path, bodies, HERE, options.workers))
         for number, code in enumerate(options.against):
             name = f"bridge of {code.name}"
             plans[name] = stack.enter_context(targets.bridge(scratch / f"other-{number}", folder.path, bodies, code))
@@ -106,6 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, nargs="+", default=list(AT_ONCE), help="requests in flight")
     parser.add_argument("--parts", nargs="+", choices=("main", "sizes"), default=["main", "sizes"])
     parser.add_argument("--folder", type=Path, default=None, help="where the log is written: the disk that is measured")
+    parser.add_argument("--workers", type=int, default=2, help="also a bridge with so many (default 2; 1: not)")
     parser.add_argument(
         "--against", type=Path, nargs="+", default=[], help="other checkouts, each measured as one more bridge"
     )

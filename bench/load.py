@@ -27,7 +27,7 @@ class Target:
     requests: list[bytes]
     expected: bytes
     times: int
-    pids: dict[str, int]
+    pids: dict[str, list[int]]
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ async def run_slice(target: Target, at_once: int, seconds: float) -> dict[str, A
 
 
 def _cpu(target: Target) -> dict[str, float]:
-    return {name: cpu_seconds(pid) for name, pid in target.pids.items()}
+    return {name: sum(map(cpu_seconds, pids)) for name, pids in target.pids.items()}
 
 
 def main() -> None:

@@ -56,11 +56,11 @@ def _print_aims(slices: Slices, baseline: str) -> None:
     ratio = median(r["per_s"] / b["per_s"] for r, b in zip(bridge, base, strict=True))
     verdict = "met" if ratio >= AIM_RATIO else "MISSED"
     print(f"Aim: at least {AIM_RATIO} of OPA's throughput at {AIM_AT} at once: {ratio:.2f}, {verdict}")
-    for (name, n), runs in slices.items():
-        if name == "bridge":
-            more = median(r["p50_ms"] - b["p50_ms"] for r, b in zip(runs, slices[baseline, n], strict=True))
-            verdict = "met" if more <= AIM_MORE_MS else "MISSED"
-            print(f"Aim: p50 at most {AIM_MORE_MS} ms above OPA's, {n} at once: {more:.2f} ms, {verdict}")
+    if ("bridge", 1) in slices:
+        # With more at once a closed loop's p50 says nothing new: it is their number divided by the throughput.
+        more = median(r["p50_ms"] - b["p50_ms"] for r, b in zip(slices["bridge", 1], slices[baseline, 1], strict=True))
+        verdict = "met" if more <= AIM_MORE_MS else "MISSED"
+        print(f"Aim: p50 at most {AIM_MORE_MS} ms above OPA's, 1 at once: {more:.2f} ms, {verdict}")
     print()
 
 

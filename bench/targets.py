@@ -40,15 +40,15 @@ def opa_alone(folder: Path, bundle: Path, bodies: Sequence[bytes], environment: 
     arguments = command(find_opa(), bundle, socket)
     with _running(arguments, environment, folder / "log") as process:
         requests = [_http(f"/v1/data/{ENTRYPOINT}?strict-builtin-errors=true", _question(body)) for body in bodies]
-        plan = _plan(str(socket), requests, '"code":"', 6, {"opa": process.pid})
+        plan = _plan(str(socket), requests, '"code":"', 6, {"opa": [process.pid]})
         _wait_for(socket.exists, process, folder / "log")
         time.sleep(1.0)
         yield plan
 
 
 @contextlib.contextmanager
-def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, **settings: str) -> Iterator[Plan]:
-    """The bridge of the checkout `code`: durable log, one caller with a bearer token, its own OPA child."""
+def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, workers: int = 1) -> Iterator[Plan]:
+    """The bridge of the checkout `code`: durable log, one caller with a bearer token, an OPA child for each worker."""
     folder.mkdir()
     caller = {
         "name": CALLER,
@@ -60,6 +60,7 @@ def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, **
         **{name: value for name, value in os.environ.items() if not name.startswith("BRIDGE__")},
         "PYTHONPATH": str(code),
         "BRIDGE__SERVER__PORT": "0",
+        "BRIDGE__SERVER__WORKERS": str(workers),
         "BRIDGE__POLICY__PATH": str(policies),
         "BRIDGE__EVIDENCE__PATH": str(folder / "evidence"),
         "BRIDGE__LOG__FORMAT": "json",
@@ -67,14 +68,15 @@ def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, **
         # A busy machine is not what is measured, and a denial for lateness would count as a wrong answer.
         "BRIDGE__SERVER__DEADLINE_MS": "10000",
         "BRIDGE__ENGINE__DEADLINE_MS": "5000",
-        **settings,
     }
     output = folder / "log"
     with _running([sys.executable, "-m", "bridge", "serve"], environment, output, cwd=code) as process:
-        port = _wait_for(lambda: _port(output), process, output)
-        (opa,) = psutil.Process(process.pid).children()
+        port = _wait_for(lambda: _port(output, workers), process, output)
+        children = psutil.Process(process.pid).children(recursive=True)
+        opas = [child.pid for child in children if child.name() == "opa"]
+        ours = [process.pid, *(child.pid for child in children if child.pid not in opas)]
         requests = [_http(NATIVE_PATH, body, f"Authorization: Bearer {TOKEN}\r\n") for body in bodies]
-        yield _plan(port, requests, '"outcome":"allow"', 6, {"bridge": process.pid, "opa": opa.pid})
+        yield _plan(port, requests, '"outcome":"allow"', 6, {"bridge": ours, "opa": opas})
 
 
 class Generator:
@@ -142,11 +144,11 @@ def _wait_for(look: Any, process: "subprocess.Popen[bytes]", output: Path) -> An
     raise RuntimeError(f"{process.args!r} did not come up: {output.read_text()[-2000:]}")
 
 
-def _port(log: Path) -> int | None:
-    for line in log.read_text().splitlines():
-        if line.startswith("{") and (event := json.loads(line)).get("event") == "listening":
-            return int(event["port"])
-    return None
+def _port(log: Path, workers: int) -> int | None:
+    """The port, when all workers listen on it."""
+    events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    ports = [int(event["port"]) for event in events if event.get("event") == "listening"]
+    return ports[0] if len(ports) == workers else None
 
 
 def _question(body: bytes) -> bytes:
@@ -165,6 +167,6 @@ def _http(path: str, body: bytes, headers: str = "") -> bytes:
     return b"%bContent-Length: %d\r\n\r\n%b" % (head.encode(), len(body), body)
 
 
-def _plan(address: int | str, requests: list[bytes], expected: str, times: int, pids: dict[str, int]) -> Plan:
+def _plan(address: int | str, requests: list[bytes], expected: str, times: int, pids: dict[str, list[int]]) -> Plan:
     texts = [request.decode("latin-1") for request in requests]
     return {"address": address, "requests": texts, "expected": expected, "times": times, "pids": pids}

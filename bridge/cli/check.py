@@ -1,6 +1,7 @@
 """`check`: configuration, policies, engine, log: what is wrong, and how to mend it."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,8 @@ async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, repo
         status = engine.status()
         where = settings.engine.url if settings.engine.kind == "opa" else "an OPA child"
         text = f"{where} answers with this policy set" if status.ready else f"{where}: {status.detail}"
+        if settings.engine.kind == "opa" and not status.ready:
+            text += " (it must run with the bundle that `issuance-bridge policy build` makes)"
         report.add("engine", "good" if status.ready else "bad", text)
     finally:
         await engine.close()
@@ -97,7 +100,11 @@ async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, repo
 def _check_log(settings: Settings, report: Report) -> None:
     folder = Path(settings.evidence.path)
     if not folder.exists():
-        report.add("log", "good", f"{folder} does not exist yet and will be made")
+        parent = next(p for p in folder.absolute().parents if p.exists())
+        if parent.is_dir() and os.access(parent, os.W_OK):
+            report.add("log", "good", f"{folder} does not exist yet and will be made")
+        else:
+            report.add("log", "bad", f"{folder} cannot be made, since {parent} is not writable: set evidence.path")
         return
 
     def try_to_write() -> bool:

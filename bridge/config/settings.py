@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -60,6 +61,14 @@ class EngineSection(_Section):
     def _known_scheme(cls, url: str) -> str:
         if not url.startswith(("http://", "https://", "unix:///")):
             raise ValueError("must begin with http://, https:// or unix:///")
+        parts = urlsplit(url)  # ValueError for a host or port that is none
+        if parts.query or parts.fragment:
+            raise ValueError("must not have a query or a fragment")
+        if parts.scheme != "unix":
+            if not url.isascii() or not url.isprintable() or " " in url:
+                raise ValueError("must be printable ASCII without spaces")
+            if not parts.hostname or parts.port == 0:
+                raise ValueError("must name a host, and no port or one that is not 0")
         return url
 
 
@@ -158,6 +167,9 @@ class Settings(BaseSettings):
         tokens = [token.lower() for caller in self.callers for token in caller.token_sha256]
         if len(set(tokens)) != len(tokens):
             raise ValueError("callers: one token_sha256 stands twice")
+        names = [caller.tls_san for caller in self.callers if caller.tls_san]
+        if len(set(names)) != len(names):
+            raise ValueError("callers: one tls_san stands twice")
         if any(caller.tls_san for caller in self.callers) and not server.client_ca:
             raise ValueError("callers: tls_san needs server.client_ca")
         return self

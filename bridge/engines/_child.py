@@ -19,6 +19,7 @@ from bridge.errors import EngineFault, EngineUnavailable
 from bridge.model.policy import PolicySet
 
 STOP_S = 3.0
+MAX_SOCKET_PATH = 103  # the least among the systems that have unix sockets
 ENVIRONMENT = {"GOMAXPROCS": "1", "GOGC": "400"}
 """Nothing is inherited. One core for each worker's engine, and fewer collections: measured in docs/performance.md."""
 _PR_SET_PDEATHSIG = 1
@@ -42,6 +43,8 @@ class Child:
         folder = Path(tempfile.mkdtemp(prefix="issuance-opa-"))  # mkdtemp makes it 0700
         bundle, socket = folder / "bundle.tar.gz", folder / "opa.sock"
         try:
+            if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+                raise OSError(f"the path of its socket, {socket}, is too long: set TMPDIR to a shorter folder")
             bundle.write_bytes(policy_set.bundle)
             process = await asyncio.create_subprocess_exec(
                 *command(opa, bundle, socket),

@@ -79,11 +79,14 @@ class DataApi:
         return None
 
     def _keep(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
         if connection.reusable and not self._closed:
-            connection.used = asyncio.get_running_loop().time()
+            connection.used = now
             self._idle.append(connection)
         else:
             connection.end()
+        if self._idle and self._idle[0].used < now - IDLE_S:  # the one unused for longest: what a burst left behind
+            self._idle.pop(0).end()
 
     async def _connect(self) -> Connection:
         """One more try after a connect that failed: nothing was asked then."""

@@ -187,11 +187,11 @@ class GroupCommitJournal:
 
 
 def _kept_apart(function: Any, *arguments: Any) -> Any:
-    """A cancellation that comes out of the work itself must not pass for one of the writer, which would end it."""
+    """What a future cannot carry (StopIteration), or takes for its own end (CancelledError), is a fault too."""
     try:
         return function(*arguments)
-    except asyncio.CancelledError as error:
-        raise EvidenceUnavailable("the work was cancelled") from error
+    except (StopIteration, asyncio.CancelledError) as error:
+        raise EvidenceUnavailable(f"defect: {type(error).__name__}") from error
 
 
 def _overruled(entry: dict[str, Any], at: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def opa_version(opa: Path) -> str:
     for line in done.stdout.decode(errors="replace").splitlines():
         if line.startswith("Version:"):
             return line.split(":", 1)[1].strip()
-    raise ConfigFault(f"{opa} does not report a version")
+    raise ConfigFault(f"{opa} is not OPA, which reports its version: run `make setup`, or set engine.opa")
 
 
 def require_version(opa: Path) -> str:

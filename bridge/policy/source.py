@@ -41,14 +41,14 @@ def signature(path: Path) -> tuple[object, ...]:
     """Changes whenever the set on disk may have changed; cheap enough for every second. Empty when unreadable."""
     try:
         real = path.resolve()
-        files = [real] if real.is_file() else [real / name for name in _names(real)]
-        return tuple(_mark(file, file.stat()) for file in files)
+        files = [str(real)] if real.is_file() else [f"{real}/{name}" for name in _names(real)]
+        return tuple(_mark(file, os.stat(file)) for file in files)  # noqa: PTH116 - a Path takes longer than the look
     except (OSError, PolicyRefused):
         return ()
 
 
-def _mark(file: Path, found: os.stat_result) -> tuple[object, ...]:
-    return str(file), found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+def _mark(file: str, found: os.stat_result) -> tuple[object, ...]:
+    return file, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _read_folder(folder: Path) -> Source:
@@ -58,7 +58,7 @@ def _read_folder(folder: Path) -> Source:
     for name in _names(folder):
         with (folder / name).open("rb") as file:
             content = file.read(MAX_BYTES - total + 1)
-            marks.append(_mark(folder / name, os.fstat(file.fileno())))
+            marks.append(_mark(f"{folder}/{name}", os.fstat(file.fileno())))
         total += len(content)
         if total > MAX_BYTES:
             raise PolicyRefused([f"{folder} holds more than {MAX_BYTES} bytes"])
@@ -72,8 +72,8 @@ def _names(folder: Path) -> list[str]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         if links := [f for f in folders if (Path(root) / f).is_symlink()]:
             raise PolicyRefused([f"{Path(root) / links[0]} is a link to a folder, which would not be read: copy it"])
-        base = Path(root).relative_to(folder)
-        names.extend((base / f).as_posix() for f in files if _decides(f))
+        base = Path(root).relative_to(folder).as_posix()
+        names.extend(f if base == "." else f"{base}/{f}" for f in files if _decides(f))
         if len(names) > MAX_FILES:
             raise PolicyRefused([f"{folder} holds more than {MAX_FILES} files"])
     return sorted(names)
@@ -83,7 +83,7 @@ def _read_bundle(path: Path) -> Source:
     source, total = Source(bundled=True), 0
     with path.open("rb") as file, gzip.open(file) as unpacked:
         raw = unpacked.read(MAX_BYTES + 1)
-        marks = (_mark(path, os.fstat(file.fileno())),)
+        marks = (_mark(str(path), os.fstat(file.fileno())),)
     if len(raw) > MAX_BYTES:
         raise PolicyRefused([f"{path} unpacks to more than {MAX_BYTES} bytes"])
     with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:

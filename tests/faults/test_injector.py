@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import errno
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -105,13 +106,14 @@ def break_seam(monkeypatch: pytest.MonkeyPatch, bridge: LocalBridge, seam: Seam,
         raise fault
 
     broken = fail_later if name in ("evaluate", "query", "read_body") else fail
-    monkeypatch.setattr(f"{target}.{name}", broken) if isinstance(target, str) else monkeypatch.setattr(
-        target, name, broken
-    )
+    if isinstance(target, str):
+        monkeypatch.setattr(f"{target}.{name}", broken)
+    else:
+        monkeypatch.setattr(target, name, broken)
 
 
 def assert_says_nothing(text: str) -> None:
-    assert not any(word in text for word in ("secret-of-the-inside", "Traceback", "Error", 'File "', ".py"))
+    assert not re.search(r"secret-of-the-inside|Traceback|\wError|Exception|File \"|\.py", text)
 
 
 async def asked(bridge: LocalBridge) -> Any:
@@ -201,8 +203,10 @@ async def test_in_the_recovery(
     await assert_told_later(bridge, logged, before, since)
 
 
-async def test_the_gap_itself_cannot_be_written(bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    since = len(bridge.entries())
+async def test_the_gap_itself_cannot_be_written(
+    bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    before, since = await bridge.metric("issuance_denied_unrecorded_total"), len(bridge.entries())
     commit = store(bridge).commit
 
     def only_decisions(records: Any) -> Any:
@@ -217,9 +221,7 @@ async def test_the_gap_itself_cannot_be_written(bridge: LocalBridge, monkeypatch
             await asked(bridge)
         await asyncio.sleep(0.5)
         assert codes(await asked(bridge)) == ["evidence_unavailable"]
-    await until_well(bridge)
-    assert bridge.entries()[since]["kind"] == "gap"
-    assert bridge.entries()[since]["denied"] == 2
+    await assert_told_later(bridge, logged, before, since)
 
 
 async def test_a_commit_that_fails_and_is_there_all_the_same(
@@ -366,12 +368,13 @@ async def test_a_caller_who_hangs_up_is_on_record_all_the_same(
 async def test_many_at_once_when_the_log_fails(bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is denied once, counted once; nobody is left waiting; what was acknowledged before stays."""
     before, since = await bridge.metric("issuance_denied_unrecorded_total"), len(bridge.entries())
-    commit, good = store(bridge).commit, [3]
+    commit, good = store(bridge).commit, [True]
 
     def fails_later(records: Any) -> Any:
-        good[0] -= 1
-        if good[0] < 0:
+        if not good:
             raise OSError(errno.ENOSPC, "full")
+        good.pop()
+        time.sleep(0.05)  # the rest gathers behind the first
         return commit(records)
 
     with monkeypatch.context() as broken:

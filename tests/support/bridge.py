@@ -177,6 +177,46 @@ def read_events(log_file: Path, event: str | None = None) -> list[dict[str, Any]
     return found
 
 
+@dataclass(frozen=True)
+class Starting:
+    """A process that may not listen yet; `family`: what must not stay behind."""
+
+    process: "subprocess.Popen[bytes]"
+    family: list[psutil.Process]
+    config: Path
+    log_file: Path
+
+    def look(self) -> list[psutil.Process]:
+        """Takes note of all that the process has started so far."""
+        with contextlib.suppress(psutil.Error):
+            self.family.extend(p for p in self.family[0].children(recursive=True) if p not in self.family)
+        return self.family
+
+
+@contextlib.contextmanager
+def starting_bridge(
+    folder: Path, policies: Path | None = None, *, env: Mapping[str, str] | None = None, **sections: Any
+) -> Iterator[Starting]:
+    """`issuance-bridge serve`, just begun; ended on the way out, and nothing of it may stay behind."""
+    config, log_file = write_config(folder, policies, **sections), folder / "bridge.log"
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "serve", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**clean_environment(), **(env or {})},
+        )
+    starting = Starting(process, [psutil.Process(process.pid)], config, log_file)
+    try:
+        yield starting
+    finally:
+        starting.look()
+        _end(process)
+        left = _gone_or_killed(starting.family)
+    assert not left, f"left behind: {left}\n{log_file.read_text(errors='replace')[-4000:]}"
+
+
 @contextlib.contextmanager
 def running_bridge(
     folder: Path,
@@ -187,31 +227,14 @@ def running_bridge(
     **sections: Any,
 ) -> Iterator[RunningBridge]:
     """`issuance-bridge serve`, listening (all its workers); ended on the way out, and nothing of it may stay behind."""
-    config = write_config(folder, policies, **sections)
-    settings = load_settings(config)
-    log_file = folder / "bridge.log"
-    with log_file.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "serve", "--config", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**clean_environment(), **(env or {})},
-        )
-    family = [psutil.Process(process.pid)]
-    try:
-        port = _wait_for_port(process, log_file, settings.server.workers)
-        family.extend(family[0].children(recursive=True))
+    with starting_bridge(folder, policies, env=env, **sections) as starting:
+        settings = load_settings(starting.config)
+        port = _wait_for_port(starting.process, starting.log_file, settings.server.workers)
+        starting.look()
         scheme = "https" if settings.server.tls_cert else "http"
-        url = f"{scheme}://127.0.0.1:{port}"
+        url, evidence = f"{scheme}://127.0.0.1:{port}", Path(settings.evidence.path)
         with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=verify) as client:
-            yield RunningBridge(url, port, config, Path(settings.evidence.path), process, client, log_file)
-    finally:
-        with contextlib.suppress(psutil.Error):
-            family.extend(child for child in family[0].children(recursive=True) if child not in family)
-        _end(process)
-        left = _gone_or_killed(family)
-    assert not left, f"left behind: {left}\n{log_file.read_text(errors='replace')[-4000:]}"
+            yield RunningBridge(url, port, starting.config, evidence, starting.process, client, starting.log_file)
 
 
 def _wait_for_port(process: "subprocess.Popen[bytes]", log_file: Path, workers: int) -> int:
