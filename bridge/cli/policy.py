@@ -8,6 +8,7 @@ import click
 
 from bridge.cli.options import config_option
 from bridge.config.settings import load_settings
+from bridge.errors import ConfigFault
 from bridge.model.issuance import PolicyInput
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
@@ -27,8 +28,11 @@ def build(config: Path | None, output: Path) -> None:
     opa = find_opa(settings.engine.opa)
     require_version(opa)
     policy_set = load(Path(settings.policy.path), opa)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(policy_set.bundle)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(policy_set.bundle)
+    except OSError as error:
+        raise ConfigFault(f"{output} cannot be written: {error.strerror}") from error
     click.echo(f"{output}: revision {policy_set.revision}, {len(policy_set.bundle)} bytes")
 
 

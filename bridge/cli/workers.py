@@ -96,10 +96,14 @@ def run_workers(settings: Settings, config: Path | None) -> None:
 
 def _reserve(host: str, port: int) -> socket.socket:
     """Holds the port for the workers without listening on it, so that port 0 means one port for all of them."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    held = socket.socket(family, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as alone:
+            # With SO_REUSEPORT another bridge's workers would share the port with ours: half the requests each.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(address)
     except OSError as error:
         raise ConfigFault(f"cannot listen on {host} port {port}: {error.strerror}") from error

@@ -49,6 +49,7 @@ class GroupCommitJournal:
         self._fault_since_ms = 0
         self._denied = 0
         self._doubtful: list[Record] = []
+        self._tried: tuple[dict[str, Any], int] | None = None  # a gap whose commit failed: it may be there all the same
 
     @property
     def fault(self) -> str | None:
@@ -160,13 +161,21 @@ class GroupCommitJournal:
 
     async def _tell_gap(self) -> None:
         """The first entry after a recovery; then the entries that a failed commit left behind all the same."""
-        denied, until = self._denied, now_ms()
-        records = [Record(self._gap(denied, until))]
-        survived = await self._in_thread(self._store.holds, [r.entry["id"] for r in self._doubtful])
-        records += [Record(_overruled(r.entry, until)) for r in self._doubtful if r.entry["id"] in survived]
-        await self._in_thread(self._store.commit, records)
-        self._denied -= denied
-        self._doubtful = []
+        tried = self._tried
+        ids = [r.entry["id"] for r in self._doubtful]
+        survived = await self._in_thread(self._store.holds, [*ids, tried[0]["id"]] if tried else ids)
+        if tried and tried[0]["id"] in survived:  # with all that was written beside it
+            self._told(*tried)
+        until = now_ms()
+        gap = self._gap(self._denied, until)
+        overruled = [Record(_overruled(r.entry, until)) for r in self._doubtful if r.entry["id"] in survived]
+        self._tried = gap, until
+        await self._in_thread(self._store.commit, [Record(gap), *overruled])
+        self._told(gap, until)
+
+    def _told(self, gap: dict[str, Any], until: int) -> None:
+        self._denied -= gap["denied"]
+        self._doubtful, self._tried = [], None
         self._fault_since_ms = until
 
     def _gap(self, denied: int, until: int) -> dict[str, Any]:

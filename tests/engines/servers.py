@@ -41,10 +41,10 @@ class OpaProcess:
 
 
 @contextlib.asynccontextmanager
-async def opa_server(*arguments: str | Path, unix: bool = False) -> AsyncIterator[OpaProcess]:
+async def opa_server(*arguments: str | Path, unix: bool = False, port: int = 0) -> AsyncIterator[OpaProcess]:
     """OPA as a user would run it, with these further arguments; ended on the way out."""
     with tempfile.TemporaryDirectory(prefix="opa-") as folder:  # short: a socket's path has at most 107 bytes
-        port = 0 if unix else free_port()
+        port = port or free_port()
         address = f"unix://{folder}/opa.sock" if unix else f"127.0.0.1:{port}"
         process = await asyncio.create_subprocess_exec(
             str(find_opa()),

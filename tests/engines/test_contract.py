@@ -43,7 +43,7 @@ deny contains {"code": "late"} if time.parse_rfc3339_ns(input.context.d) > 0
 """,
     "issuance.scope.shape": 'allow := true\nlimit := {"lifetime": 60}',
     "issuance.scope.slow": loop(20_000),
-    "issuance.scope.long": loop(1_500),
+    "issuance.scope.long": loop(2_200),
     'issuance.scope["a:b/../c"]': "allow := true",
     'issuance.scope_prefix["tenant:"]': 'allow if startswith(input.scope, "tenant:")',
     'issuance.scope_prefix["tenant:acme:"]': 'deny contains {"code": "acme"}',

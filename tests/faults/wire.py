@@ -10,6 +10,7 @@ thing. `honest` is the answer of a policy set that allows everything: what must 
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,11 +97,11 @@ class HostileServer:
 
 
 @contextlib.asynccontextmanager
-async def hostile_server() -> AsyncIterator[HostileServer]:
+async def hostile_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[HostileServer]:
     """A server on a free loopback port; until a test says otherwise it answers 404."""
     state = HostileServer("", lambda asked: http(b"{}", "404 Not Found"))
-    server = await asyncio.start_server(state.serve, "127.0.0.1", 0)
-    state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(state.serve, "127.0.0.1", 0, ssl=tls)
+    state.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield state
     finally:
