@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
@@ -18,28 +19,26 @@ from bridge.errors import ConfigFault
 from bridge.server import GRACE_S
 
 RESTART_S = 1.0
-STEADY_S = 5.0
-"""A first worker that fails sooner than this cannot start, and starting it again would not help."""
 log = structlog.get_logger(__name__)
 
 
 class Workers:
-    """The worker processes and when each was started (monotonic, s)."""
+    """The worker processes; `address` is the one that they listen at."""
 
-    def __init__(self, count: int, command: list[str], environment: dict[str, str]) -> None:
-        self._command, self._environment = command, environment
-        self._steady = False
+    def __init__(self, count: int, command: list[str], environment: dict[str, str], address: tuple[Any, ...]) -> None:
+        self._command, self._environment, self._address = command, environment, address
+        self._came_up = False
         self._running = {n: self._start(n) for n in range(count)}
 
     def look(self) -> None:
         """Starts again what ended. ConfigFault when a worker does not come up at all."""
-        for worker, (process, since) in list(self._running.items()):
-            lived = time.monotonic() - since
+        self._came_up = self._came_up or _listening(self._address)
+        for worker, process in list(self._running.items()):
             if process.poll() is None:
-                self._steady = self._steady or lived >= STEADY_S
                 continue
             mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
-            if process.returncode > 0 and lived < STEADY_S and not self._steady:
+            # Before any has ever listened, one that fails will fail again; later the others decide without it.
+            if process.returncode > 0 and not self._came_up:
                 raise ConfigFault(f"worker {worker} ended at its start with code {process.returncode}: see its log")
             log.error("worker_lost", worker=worker, code=process.returncode)
             time.sleep(RESTART_S)
@@ -47,26 +46,25 @@ class Workers:
 
     def end(self) -> None:
         """Ends all, politely and then by force."""
-        for process, _ in self._running.values():
+        for process in self._running.values():
             if process.poll() is None:
                 process.terminate()
         until = time.monotonic() + GRACE_S * 2
-        for process, _ in self._running.values():
+        for process in self._running.values():
             try:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
-    def _start(self, worker: int) -> tuple[subprocess.Popen[bytes], float]:
+    def _start(self, worker: int) -> subprocess.Popen[bytes]:
         # A group of its own: a Ctrl-C reaches the workers through us alone, once.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*self._command, "--worker", str(worker)],
             stdin=subprocess.PIPE,  # never written to: it closes when we end, even by SIGKILL, and the worker sees it
             env=self._environment,
             process_group=0,
         )
-        return process, time.monotonic()
 
 
 def run_workers(settings: Settings, config: Path | None) -> None:
@@ -82,7 +80,7 @@ def run_workers(settings: Settings, config: Path | None) -> None:
         "BRIDGE__SERVER__PORT": str(reserved.getsockname()[1]),
     }
     command = [sys.executable, "-m", "bridge", "serve", *(["--config", str(config)] if config else [])]
-    workers = Workers(settings.server.workers, command, environment)
+    workers = Workers(settings.server.workers, command, environment, reserved.getsockname())
     try:
         while not stopping:
             time.sleep(0.1)
@@ -92,6 +90,14 @@ def run_workers(settings: Settings, config: Path | None) -> None:
         workers.end()
         reserved.close()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _listening(address: tuple[Any, ...]) -> bool:
+    try:
+        socket.create_connection(address[:2], timeout=0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _reserve(host: str, port: int) -> socket.socket:

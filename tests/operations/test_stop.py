@@ -106,3 +106,18 @@ def test_an_end_while_starting_leaves_nothing(tmp_path: Path, workers: int) -> N
             assert starting.process.wait(10) in (0, -signal.SIGTERM)  # the latter before it could ask to be told
             assert not gone(family, 2)
             assert "Traceback" not in starting.log_file.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_next_start_is_the_next_epoch_on_the_same_port_at_once(tmp_path: Path, workers: int) -> None:
+    server: dict[str, Any] = {"workers": workers, "port": 0}
+    for epoch in (1, 2, 3):
+        with running_bridge(tmp_path, server=server) as bridge:
+            server["port"] = bridge.port
+            entries = [bridge.entry_of(bridge.ask(request("read"))["decision_id"]) for _ in range(3)]
+            assert {(entry["epoch"], entry["iseq"]) for entry in entries} == {(epoch, iseq) for iseq in range(3)}
+            assert bridge.stop() == 0
+            assert [event["event"] for event in bridge.log_events("denied_unrecorded_at_stop")] == []
+        # Two workers that close at the same moment may both leave the WAL to the next start.
+        assert workers == 2 or not (bridge.evidence / "evidence.sqlite-wal").exists(), "not closed cleanly"
+        assert len(bridge.entries()) == 3 * epoch
