@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge.errors import PolicyRefused
 from bridge.model.policy import GATE, Package
+from bridge.model.verdict import FIELDS
 from bridge.policy.syntax import Module
 
 RESERVED = ("issuance", "authzen")
@@ -63,6 +64,8 @@ class Index:
         if name in self.packages:
             other = self.packages[name].file
             raise PolicyRefused([f"{where}package {name} is declared in {other} already; one file for each package"])
+        if silent := sorted(module.functions.intersection(FIELDS)):
+            raise PolicyRefused([f"{where}{silent[0]} is a function in {name}: it would never speak"])
         self.packages[name] = _describe(name, module)
 
 

@@ -30,6 +30,7 @@ class Module:
     row: int
     about: dict[str, Any] = field(default_factory=dict)
     rules: tuple[Annotation, ...] = ()
+    functions: frozenset[str] = frozenset()
 
 
 def parse(opa: Path, modules: dict[str, bytes]) -> list[Module]:
@@ -103,7 +104,9 @@ def _module(name: str, text: str, tree: dict[str, Any], blocks: list[tuple[int, 
             about = content
         else:
             rules.append(Annotation(statement, content))
-    return Module(name, package, row, about, tuple(rules))
+    heads = [rule["head"] for rule in tree.get("rules") or ()]
+    functions = frozenset(str(head["ref"][0]["value"]) for head in heads if "args" in head)
+    return Module(name, package, row, about, tuple(rules), functions)
 
 
 def _next_statement(lines: list[str], after: int) -> int:

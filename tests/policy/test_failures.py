@@ -54,7 +54,6 @@ DENYING = {
     "undefined": "allow if input.never",
     "allow_is_1": "allow := 1",
     "allow_is_true_as_text": 'allow := "true"',
-    "function": "allow(_) := true",
     "expired": f'allow contains {{"code": "w", "exception": {EXPIRED}}}',
 }
 GOOD = {
@@ -291,6 +290,19 @@ async def test_answer_of_a_set_that_is_not_accepted_is_asked_anew_once_then_refu
     with pytest.raises(PolicyMismatch):
         await decide(strict, "good")
     assert len(strict.asked) == 2
+
+
+async def test_answer_by_another_package_than_the_index_names_is_none(engine: ManagedOpa) -> None:
+    class Swapped(Counting):
+        async def query(self, items: bytes, timeout_s: float) -> Any:
+            answer = await super().query(items, timeout_s)
+            said = answer["items"][0]["scopes"]
+            said["nothing"] = said["good"]
+            return answer
+
+    decision, _ = await decide(Swapped(engine), "good", "nothing")
+    assert decision.granted_scopes == ("good",)
+    assert [f.code for f in decision.scopes["nothing"].findings] == ["policy_error"]
 
 
 async def test_kernel_and_bridge_agree_on_which_package_answers(engine: ManagedOpa) -> None:

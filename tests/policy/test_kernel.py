@@ -257,11 +257,6 @@ def test_own_package_that_fails_never_falls_to_a_prefix(opa: Path, tmp_path: Pat
         Kernel(opa, tmp_path, {**GATE, **files}).rules("t:x", date="not a date")
 
 
-def test_function_named_like_a_rule_says_nothing(opa: Path, tmp_path: Path) -> None:
-    kernel = Kernel(opa, tmp_path, {**GATE, "x.rego": "package issuance.scope.x\n\nallow(_) := true\n"})
-    assert kernel.rules("x") == {"x": {}}
-
-
 def test_sources_and_numbers_go_in_and_come_out_as_they_are(opa: Path, tmp_path: Path) -> None:
     kernel = Kernel(opa, tmp_path, {**GATE, "x.rego": "package issuance.scope.x\n\nclaims := input.context\n"})
     context = {"a": 1, "b": 1.5, "c": [True, None, {}], "d": 2**63 - 1, "e": "\u2028\U0001f600\x00", "": {"x": -0.25}}

@@ -1,12 +1,16 @@
 """What a policy set is refused for at load, each alone; and what looks alike and is accepted."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import PolicyRefused
 from bridge.model.policy import PolicySet
+from bridge.policy import source
 from bridge.policy.load import load
 from tests.policy.sets import GATE, Kernel, write
 
@@ -126,6 +130,8 @@ def test_folder_cannot_bring_capabilities_of_its_own(opa: Path, tmp_path: Path, 
 
 
 OTHERS: dict[str, tuple[Files, list[str]]] = {
+    "deny as a function": (rule("deny(x) := x"), ["s/x.rego:1: deny is a function in issuance.scope"]),
+    "a branch of deny as a function": (rule("deny.all(x) := x"), ["s/x.rego:1: deny is a function"]),
     "empty prefix": (
         {"p.rego": '# all\npackage issuance.scope_prefix[""]\n\nallow := true\n'},
         ["p.rego:2: the prefix is empty"],
@@ -256,21 +262,38 @@ def test_links_to_files_are_followed(opa: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "set", opa).scopes == {"x": 'issuance.scope["x"]'}
 
 
-def test_folder_that_cannot_be_listed_is_refused(opa: Path, tmp_path: Path) -> None:
-    """A path longer than the system takes stands for any folder that cannot be read."""
-    policies = write(tmp_path / "set", GATE)
-    deep = policies
-    while len(str(deep)) < 3880:
-        deep = deep / ("d" * 180)
-    deep.mkdir(parents=True)
-    inside = os.open(deep, os.O_RDONLY)
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root reads everything: as somebody else, a mode means what it says."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
     try:
-        os.mkdir("e" * 250, dir_fd=inside)
-        with pytest.raises(PolicyRefused, match="cannot be read"):
-            load(policies, opa)
+        yield
     finally:
-        os.rmdir("e" * 250, dir_fd=inside)
-        os.close(inside)
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("closed", ["helpers", "helpers/deeper", "helpers/h.rego", "helpers/data.json", "."])
+def test_what_cannot_be_read_is_never_taken_for_absent(closed: str) -> None:
+    """Without its helpers a `deny` would fall silent."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        files: Files = {
+            "helpers/h.rego": "package helpers\n",
+            "helpers/data.json": "{}",
+            "helpers/deeper/x.rego": "package x\n",
+        }
+        policies = write(Path(place) / "set", {**GATE, **files})
+        with unprivileged():
+            assert len(source.read(policies).modules) == 3
+        (policies / closed).chmod(0)
+        try:
+            with unprivileged(), pytest.raises(PolicyRefused, match="cannot be read"):
+                source.read(policies)
+        finally:
+            (policies / closed).chmod(0o700)
 
 
 @pytest.mark.parametrize("name", [b"\xff.rego", b"d\xff/x.rego", b"d\xff/data.json"])
