@@ -225,3 +225,12 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
     settings = load(tmp_path, "")
     with pytest.raises(ValueError, match="frozen"):
         settings.server.port = 1  # type: ignore[misc]
+
+
+def test_a_fault_never_shows_the_value(tmp_path: Path) -> None:
+    """Somebody writes the token itself instead of its digest: it must not end up in a log."""
+    text = '[[callers]]\nname = "as"\nroles = ["token_service"]\ntoken_sha256 = "my-token"\n'
+    with pytest.raises(ConfigFault) as refusal:
+        load(tmp_path, text)
+    assert "token_sha256" in str(refusal.value)
+    assert "my-token" not in str(refusal.value)

@@ -51,13 +51,28 @@ def test_the_request_is_described_as_it_is_checked(document: dict[str, Any]) -> 
     assert asked["properties"].keys().isdisjoint({"id", "time", "door", "caller", "issuer", "scope", "sources"})
 
 
-@pytest.mark.parametrize("scopes", [[], ["read"], ["pay", "sealed", "never"], ["issue:x"], ["detailed"]])
-def test_replies_are_as_described(bridge: RunningBridge, document: dict[str, Any], scopes: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("scopes", "outcome"),
+    [
+        ([], "allow"),
+        (["read", "write"], "allow"),
+        (["pay", "sealed", "never"], "conditional"),
+        (["issue:x"], "deny"),
+        (["detailed"], "allow"),
+    ],
+)
+def test_replies_are_as_described(
+    bridge: RunningBridge, document: dict[str, Any], scopes: list[str], outcome: str
+) -> None:
     schema = copy.deepcopy(document)
     schema["$ref"] = "#/components/schemas/DecisionReply"
-    body = request(*scopes, audience=["https://pay.example"], authorization_details=[{"type": "payment"}])
-    for client in ("c", "blocked"):
+    body = request(*scopes, audience=["https://pay.example"], grant_type="authorization_code")
+    body["subject"] = {"type": "user", "id": "alice"}
+    if "detailed" in scopes:
+        body["authorization_details"] = [{"type": "payment"}]
+    for client, expected in (("c", outcome), ("blocked", "deny")):
         reply = bridge.ask({**body, "client": {"id": client}})
+        assert reply["outcome"] == expected
         jsonschema.Draft202012Validator(schema).validate(reply)
         assert reply.keys() <= schema["components"]["schemas"]["DecisionReply"]["properties"].keys()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.model.decision import Decision
@@ -15,6 +15,8 @@ from tests.property import oracle
 from tests.property.questions import FAILED, NOW_MS, SCOPES, Case, Rules, arbitrary_json, cases, read, rules
 
 DENIAL = {"code": "added"}
+assert settings.default is not None
+THOROUGH = settings(max_examples=3 * settings.default.max_examples)
 
 
 def unordered(values: Any) -> list[str]:
@@ -29,6 +31,7 @@ def denying(said: Rules) -> Rules:
     return {**said, "deny": [*before, DENIAL] if isinstance(before, list) else [DENIAL]}
 
 
+@THOROUGH
 @given(cases)
 def test_merging_agrees_with_a_second_reading_of_the_contract(case: Case) -> None:
     decision, expected = case.decide(), oracle.expect(case)
@@ -244,6 +247,35 @@ def test_requirement_is_unmeetable_without_a_user(kind: str) -> None:
     decision = _case({"a": {"allow": True, "require": ["consent"]}}, subject={"type": kind, "id": "x"}).decide()
     assert (decision.outcome, decision.require) == ("deny", ())
     assert [f.code for f in decision.scopes["a"].findings] == ["requirement_unmeetable"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "outcome"),
+    [
+        ("user", {}, "conditional"),
+        ("client", {}, "deny"),
+        ("user", {"acr": "hi"}, "allow"),
+        ("client", {"acr": "hi"}, "allow"),
+    ],
+)
+def test_gate_requirement_counts_for_a_request_without_scopes(kind: str, shown: dict[str, str], outcome: str) -> None:
+    required = [{"acr_values": ["hi"]}]
+    case = _case({}, subject={"type": kind, "id": "x"}, authentication=shown)
+    decision = replace(case, gate={"allow": True, "require": required, "limit": {"token_lifetime": 60}}).decide()
+    assert decision.outcome == outcome
+    assert list(decision.require) == (required if outcome == "conditional" else [])
+    assert decision.limit.token_lifetime == (60 if outcome == "allow" else None)
+    consent = replace(case, gate={"allow": True, "require": ["consent"]}).decide()
+    assert consent.outcome != "allow", "nobody can consent to a scope that is none"
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("user", "conditional"), ("client", "deny"), ("workload", "deny")])
+def test_gate_requirement_counts_for_every_scope(kind: str, outcome: str) -> None:
+    case = _case(
+        {"a": {"allow": True}, "b": {"allow": True}}, subject={"type": kind, "id": "x"}, consented_scopes=["a"]
+    )
+    decision = replace(case, gate={"allow": True, "require": ["consent"]}).decide()
+    assert (decision.granted_scopes, decision.scopes["b"].outcome) == (("a",), outcome)
 
 
 GATES: dict[str, tuple[Rules, str]] = {
