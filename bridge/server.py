@@ -22,6 +22,7 @@ from bridge.model.mask import SecretMask, parse_pointer
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.decide import Decide, Limits
+from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
@@ -51,9 +52,9 @@ class Bridge:
         self.policies = PolicyWatch(Path(settings.policy.path), self._opa, self.engine, self.metrics)
         self.decide = Decide(
             self.engine,
-            self.journal,
             self.admission,
             Recorder(tuple(parse_pointer(p) for p in evidence.mask)),
+            Prover(self.journal, self.metrics),
             SecretMask(server.secret_names, server.secret_suffixes),
             Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),
             self.metrics,

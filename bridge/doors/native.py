@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -16,7 +15,7 @@ from bridge.model import strict_json
 from bridge.model.decision import VALID_FOR_MS
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.times import rfc3339
-from bridge.pdp.decide import Answered
+from bridge.pdp.decide import Answered, Decide
 from bridge.pdp.gather import Asking, encode
 from bridge.pdp.record import findings_json, limit_json, scope_json
 
@@ -80,9 +79,7 @@ class DecisionReply(BaseModel):
 class NativeDoor:
     """Bytes to issuance request, decision to bytes."""
 
-    def __init__(
-        self, decide: Callable[[Asking], Awaitable[Answered]], callers: Callers, origin: str, max_scopes: int
-    ) -> None:
+    def __init__(self, decide: Decide, callers: Callers, origin: str, max_scopes: int) -> None:
         self._decide, self._callers, self._origin, self._max_scopes = decide, callers, origin, max_scopes
 
     async def post(self, request: web.Request) -> web.Response:
@@ -93,7 +90,12 @@ class NativeDoor:
         caller.require_grant_type(asked.grant_type)
         asking = Asking(asked, NAME, caller.name, caller.issuer, request.get(REQUEST_ID_KEY))
         answered = await self._decide(asking)
-        return web.Response(body=encode(reply(answered, self._origin)), content_type="application/json")
+        try:
+            body = encode(reply(answered, self._origin))
+        except Exception:
+            self._decide.unsaid(asking, answered)
+            raise
+        return web.Response(body=body, content_type="application/json")
 
 
 async def read_body(request: web.Request) -> bytes:

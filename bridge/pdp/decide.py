@@ -1,29 +1,29 @@
-"""The road of a request: admit, gather, evaluate, combine, record. Read this page first.
+"""The road of a request: admit, gather, evaluate, combine, record, prove. Read this page first.
 
 A denial is a value and comes back as a decision. A fault is an exception, and here every fault becomes a denial that
-is on record; only where the log itself is the fault is there no entry (`evidence_unavailable`).
+is on record; only where the log itself is the fault is there no entry (`evidence_unavailable`, see prove.py).
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from bridge.errors import EngineFault, EngineTimeout, EvidenceUnavailable, PolicyMismatch
-from bridge.model.decision import Code, Decision, Outcome, deny_all
+from bridge.errors import EngineFault, EngineTimeout, PolicyMismatch
+from bridge.model.decision import Code, Decision, deny_all
 from bridge.model.mask import SecretMask
 from bridge.model.scope import is_scope_token
-from bridge.model.times import now_ms, rfc3339, uuid7
+from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.combine import Question, combine
 from bridge.pdp.evaluate import Verdicts, evaluate
 from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record import Facts, Recorder
-from bridge.ports import Engine, Journal, Receipt, Record
+from bridge.ports import Engine, Receipt, Record
 
 log = structlog.get_logger(__name__)
 
@@ -63,15 +63,15 @@ class Decide:
     def __init__(
         self,
         engine: Engine,
-        journal: Journal,
         admission: Admission,
         recorder: Recorder,
+        prover: Prover,
         mask: SecretMask,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        self._engine, self._journal, self._admission = engine, journal, admission
-        self._recorder, self._mask, self._limits, self._metrics = recorder, mask, limits, metrics
+        self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
+        self._mask, self._limits, self._metrics = mask, limits, metrics
 
     async def __call__(self, asking: Asking) -> Answered:
         """The decision on one request. Never raises for a fault of engine, policy or log: those are denials."""
@@ -85,8 +85,13 @@ class Decide:
                 answered = await self._decide(asking, decision_id, at, started)
             finally:
                 self._admission.leave()
-        _note(self._metrics.decided, asking.door, answered.decision, time.monotonic() - started)
+        note(self._metrics.decided, asking.door, answered.decision, time.monotonic() - started)
         return answered
+
+    def unsaid(self, asking: Asking, answered: Answered) -> None:
+        """The door could not make a reply of the decision: the caller got an error, and the log tells so."""
+        if answered.receipt is not None:
+            self._prover.overrule(answered.decision, asking, answered.id, None)
 
     async def _decide(self, asking: Asking, decision_id: str, at: int, started: float) -> Answered:
         try:
@@ -105,11 +110,12 @@ class Decide:
             )
             decision, records = self._recorder.record(decision, facts)
         except (Exception, asyncio.CancelledError) as error:
-            if _given_up():
+            if given_up():
                 raise
             log.exception("decision_defect", decision_id=decision_id)
             decision, records = self._defect(asking, decision_id, at, type(error).__name__)
-        decision, receipt = await self._durable(decision, records, asking, decision_id, started)
+        until = started + self._limits.deadline_s
+        decision, receipt = await self._prover(decision, records, asking, decision_id, until=until)
         return Answered(decision_id, at, decision, receipt)
 
     async def _evaluate(
@@ -131,12 +137,12 @@ class Decide:
         except EngineFault as error:
             code, fault = Code.ENGINE_UNAVAILABLE, str(error)
         except (Exception, asyncio.CancelledError) as error:  # a defect of ours must not look like an answer either
-            if _given_up():
+            if given_up():
                 raise
             log.exception("evaluation_defect", decision_id=document["id"])
             code, fault = Code.ENGINE_UNAVAILABLE, f"defect: {type(error).__name__}"
         engine_s = time.monotonic() - asked
-        _note(self._metrics.step, "engine", engine_s)
+        note(self._metrics.step, "engine", engine_s)
         if verdicts is None or code is not None:
             return deny_all(scopes, code or Code.ENGINE_UNAVAILABLE), None, fault, engine_s
         try:
@@ -153,67 +159,3 @@ class Decide:
         except Exception:
             log.exception("recording_defect", decision_id=decision_id)
             return deny_all(list(dict.fromkeys(asking.request.scopes)), Code.ENGINE_UNAVAILABLE), ()
-
-    async def _durable(
-        self, decision: Decision, records: tuple[Record, ...], asking: Asking, decision_id: str, started: float
-    ) -> tuple[Decision, Receipt | None]:
-        """Waits until the entry is durable. What cannot be proven is denied."""
-        before = time.monotonic()
-        scopes = tuple(decision.scopes)
-        try:
-            if not records:
-                raise EvidenceUnavailable("no entry could be made")
-            written = self._journal.append(*records)
-            # Not wait_for: giving up waiting must not take the entry back.
-            await asyncio.wait((written,), timeout=max(0.0, started + self._limits.deadline_s - before))
-            _note(self._metrics.step, "record", time.monotonic() - before)
-            if written.done():
-                return decision, written.result()
-            written.add_done_callback(_look_at)
-            self._overrule(decision, asking, decision_id)
-            return deny_all(scopes, Code.DEADLINE), None
-        except (Exception, asyncio.CancelledError) as error:
-            if _given_up():
-                raise
-            _note(self._journal.denied_unrecorded)
-            defect = None if isinstance(error, EvidenceUnavailable) else error
-            log.error(
-                "denied_unrecorded", decision_id=decision_id, caller=asking.caller, reason=str(error), exc_info=defect
-            )
-            return deny_all(scopes, Code.EVIDENCE_UNAVAILABLE), None
-
-    def _overrule(self, decision: Decision, asking: Asking, decision_id: str) -> None:
-        """The log was too slow: the entry stands as it was handed over, and a second one tells the real answer."""
-        at = now_ms()
-        entry = {
-            "v": 1,
-            "kind": "overruled",
-            "id": uuid7(at),
-            "time": rfc3339(at),
-            "decision_id": decision_id,
-            "door": asking.door,
-            "caller": asking.caller,
-            "overruled": decision.outcome.value,
-            "outcome": Outcome.DENY.value,
-            "reply": {"outcome": Outcome.DENY.value, "code": Code.DEADLINE.value},
-        }
-        self._journal.append_quietly(Record(entry), denials=1)
-
-
-def _note(what: Callable[..., None], *values: Any) -> None:
-    """A number that cannot be noted must not make an error of an answer that is on record."""
-    try:
-        what(*values)
-    except Exception:
-        log.exception("metrics_defect")
-
-
-def _given_up() -> bool:
-    """Whether this task is cancelled itself, and not only something that it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _look_at(written: asyncio.Future[Receipt]) -> None:
-    """An entry that nobody waits for any more may still fail; the journal has told so already."""
-    written.exception()

@@ -312,6 +312,7 @@ async def test_at_the_door(
     bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch, logged: list[Any], step: str, fault: str
 ) -> None:
     """Nothing was decided, or nothing could be said: an error that nobody can read as a yes."""
+    before = len(bridge.entries())
     with monkeypatch.context() as broken:
         break_seam(broken, bridge, DOOR[step], FAULTS[fault])
         try:
@@ -320,6 +321,11 @@ async def test_at_the_door(
         except aiohttp.ServerDisconnectedError:
             assert fault == "CancelledError"
             return
+    if step == "reply":
+        await until_well(bridge)
+        decided, told, *_ = bridge.entries()[before:]
+        assert (told["kind"], told["decision_id"], told["overruled"]) == ("overruled", decided["id"], "allow")
+        assert told["reply"] == {"outcome": "deny", "code": None}
     if fault == "MalformedRequest":
         assert response.status == 400
         return

@@ -1,0 +1,88 @@
+"""Waits until a decision's entry is durable. What cannot be proven is denied, and that denial is told later."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from bridge.errors import EvidenceUnavailable
+from bridge.model.decision import Code, Decision, Outcome, deny_all
+from bridge.model.times import now_ms, rfc3339, uuid7
+from bridge.ops.metrics import Metrics
+from bridge.pdp.gather import Asking
+from bridge.ports import Journal, Receipt, Record
+
+log = structlog.get_logger(__name__)
+
+
+class Prover:
+    """Hands records to the log; the decision leaves as it was only with a receipt."""
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self._journal, self._metrics = journal, metrics
+
+    async def __call__(
+        self, decision: Decision, records: tuple[Record, ...], asking: Asking, decision_id: str, *, until: float
+    ) -> tuple[Decision, Receipt | None]:
+        """The decision to answer with, and where it stands; waits no longer than `until` (monotonic, s)."""
+        before = time.monotonic()
+        scopes = tuple(decision.scopes)
+        try:
+            if not records:
+                raise EvidenceUnavailable("no entry could be made")
+            written = self._journal.append(*records)
+            # Not wait_for: giving up waiting must not take the entry back.
+            await asyncio.wait((written,), timeout=max(0.0, until - before))
+            note(self._metrics.step, "record", time.monotonic() - before)
+            if written.done():
+                return decision, written.result()
+            written.add_done_callback(_look_at)
+            self.overrule(decision, asking, decision_id, Code.DEADLINE)
+            return deny_all(scopes, Code.DEADLINE), None
+        except (Exception, asyncio.CancelledError) as error:
+            if given_up():
+                raise
+            note(self._journal.denied_unrecorded)
+            defect = None if isinstance(error, EvidenceUnavailable) else error
+            log.error(
+                "denied_unrecorded", decision_id=decision_id, caller=asking.caller, reason=str(error), exc_info=defect
+            )
+            return deny_all(scopes, Code.EVIDENCE_UNAVAILABLE), None
+
+    def overrule(self, decision: Decision, asking: Asking, decision_id: str, code: Code | None) -> None:
+        """The entry stands as it was handed over; a second one tells what was really answered, and why (`code`)."""
+        at = now_ms()
+        entry = {
+            "v": 1,
+            "kind": "overruled",
+            "id": uuid7(at),
+            "time": rfc3339(at),
+            "decision_id": decision_id,
+            "door": asking.door,
+            "caller": asking.caller,
+            "overruled": decision.outcome.value,
+            "outcome": Outcome.DENY.value,
+            "reply": {"outcome": Outcome.DENY.value, "code": code and code.value},
+        }
+        self._journal.append_quietly(Record(entry), denials=1)
+
+
+def note(what: Callable[..., None], *values: Any) -> None:
+    """A number that cannot be noted must not make an error of an answer that is on record."""
+    try:
+        what(*values)
+    except Exception:
+        log.exception("metrics_defect")
+
+
+def given_up() -> bool:
+    """Whether this task is cancelled itself, and not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _look_at(written: asyncio.Future[Receipt]) -> None:
+    """An entry that nobody waits for any more may still fail; the journal has told so already."""
+    written.exception()
