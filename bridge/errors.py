@@ -57,3 +57,7 @@ class EvidenceUnavailable(BridgeError):
 
 class EvidenceLocked(BridgeError):
     """Another bridge writes to this evidence folder."""
+
+
+class EvidenceInvalid(BridgeError):
+    """Bytes that pose as evidence are ill-formed, or prove something else; the text is safe to show to an auditor."""

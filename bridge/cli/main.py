@@ -5,7 +5,8 @@ import sys
 import click
 
 from bridge import __version__
-from bridge.cli import check, log, policy, serve
+from bridge.cli import check, policy, serve
+from bridge.cli.log import log
 from bridge.errors import BridgeError
 
 
@@ -18,7 +19,7 @@ def cli() -> None:
 cli.add_command(serve.serve)
 cli.add_command(check.check)
 cli.add_command(policy.policy)
-cli.add_command(log.log)
+cli.add_command(log)
 
 
 def run() -> None:

@@ -9,11 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from bridge.errors import ConfigFault, EvidenceLocked, EvidenceUnavailable
-from bridge.model.entry import canonical, leaf_hash
+from bridge.evidence.files import DATABASE, OWNER_LOCK, WRITER_LOCK
+from bridge.model.entry import canonical
 from bridge.model.times import now_ms, rfc3339
 from bridge.ports import Receipt, Record
+from bridge.tlog.merkle import leaf_hash
 
-DATABASE = "evidence.sqlite"
 MIN_SQLITE = (3, 37, 0)  # STRICT tables
 _SCHEMA = files("bridge.evidence").joinpath("schema.sql").read_text()
 
@@ -39,7 +40,7 @@ class SqliteStore:
             raise ConfigFault(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, MIN_SQLITE))} is needed")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._turn = os.open(self._folder / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._turn = os.open(self._folder / WRITER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with self._my_turn():
                 self._connect()
                 self._begin_epoch()
@@ -162,7 +163,7 @@ def owned(folder: Path) -> Iterator[None]:
     """Holds the evidence folder for one bridge (all its workers); EvidenceLocked when another one has it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EvidenceUnavailable(f"the evidence folder {folder} cannot be used: {error}") from error
     try:

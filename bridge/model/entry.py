@@ -1,6 +1,5 @@
 """Evidence entries: one JSON object each, in exact bytes that are hashed and never written anew (RFC 8785 spirit)."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +13,6 @@ _EXACT = 2**53
 def canonical(entry: Mapping[str, Any]) -> bytes:
     """UTF-8 JSON, names sorted, no spaces. Numbers must have gone through `exact` before."""
     return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
-
-
-def leaf_hash(data: bytes) -> bytes:
-    """SHA-256 of a leaf: H(0x00 || data) (RFC 6962, section 2.1)."""
-    return hashlib.sha256(b"\x00" + data).digest()
 
 
 def exact(value: Any) -> Any:

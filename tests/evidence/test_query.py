@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bridge.audit.query import Filter, Queries
+from bridge.audit.reader import LogReader
 from bridge.errors import EvidenceUnavailable
-from bridge.evidence.query import INDEX, Filter, LogReader
-from bridge.evidence.store import DATABASE, SqliteStore
+from bridge.evidence.files import DATABASE, INDEX
+from bridge.evidence.store import SqliteStore
 from bridge.model.times import parse_rfc3339, uuid7
 from bridge.ports import Record
 
@@ -41,7 +43,7 @@ def write(folder: Path, *records: Record) -> None:
 def found(folder: Path, **wanted: Any) -> list[int]:
     reader = LogReader(folder)
     try:
-        return [one.index for one in reader.query(Filter(**wanted))]
+        return [one.index for one in Queries(reader).query(Filter(**wanted))]
     finally:
         reader.close()
 
@@ -121,7 +123,7 @@ def test_the_reader_never_writes_to_the_log(folder: Path) -> None:
     before = (folder / DATABASE).read_bytes()
     reader = LogReader(folder)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader._db.execute("DELETE FROM entry")
+        reader.db.execute("DELETE FROM entry")
     reader.close()
     found(folder)
     assert (folder / DATABASE).read_bytes() == before
@@ -129,13 +131,18 @@ def test_the_reader_never_writes_to_the_log(folder: Path) -> None:
 
 def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
     reader = LogReader(folder)
-    (one,) = reader.show("1")
+    (one,) = Queries(reader).show("1")
     reader.close()
     overruled = {"v": 1, "kind": "overruled", "id": uuid7(9), "time": "2026-03-09T00:00:00.000Z"}
     write(folder, Record({**overruled, "decision_id": one.entry["id"], "outcome": "deny"}))
     reader = LogReader(folder)
-    assert [f.entry["kind"] for f in reader.show(one.entry["id"])] == ["decision", "overruled"]
-    assert [(f.index, f.overruled) for f in reader.query(Filter())] == [(3, False), (2, False), (1, True), (0, False)]
+    assert [f.entry["kind"] for f in Queries(reader).show(one.entry["id"])] == ["decision", "overruled"]
+    assert [(f.index, f.overruled) for f in Queries(reader).query(Filter())] == [
+        (3, False),
+        (2, False),
+        (1, True),
+        (0, False),
+    ]
     assert (folder / INDEX).stat().st_mode & 0o077 == 0
     reader.close()
 

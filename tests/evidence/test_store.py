@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import EvidenceLocked, EvidenceUnavailable
-from bridge.evidence.store import DATABASE, SqliteStore, owned
+from bridge.evidence.files import DATABASE
+from bridge.evidence.store import SqliteStore, owned
 from bridge.model.times import uuid7
 from bridge.ports import Record
 

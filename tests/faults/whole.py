@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.evidence.store import DATABASE
+from bridge.evidence.files import DATABASE
 
 QUERY = """
 SELECT e.idx, r.instance, r.epoch, e.iseq, e.bytes, e.leaf_hash FROM entry e LEFT JOIN run r USING (run) ORDER BY e.idx

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bridge.audit.query import Queries
 from bridge.cli.main import cli, run
 from tests.support.bridge import RunningBridge, clean_environment, request, run_cli, running_bridge
 from tests.support.evidence import reading
@@ -213,7 +214,7 @@ def test_show_gives_the_exact_input(story: Story) -> None:
         document = json.loads(shown if form else shown.partition("\n")[2])
         assert document["input"]["context"] == whole
     with reading(story.bridge.evidence) as reader:
-        (found,) = reader.show(reply["decision_id"])
+        (found,) = Queries(reader).show(reply["decision_id"])
         raw = reader.input(bytes.fromhex(found.entry["input_digest"]))
     assert raw is not None
     assert raw in story.show(reply["decision_id"], "--input").encode()
@@ -235,11 +236,13 @@ def test_an_entry_is_found_as_soon_as_its_reply_is_read(tmp_path: Path) -> None:
             client = f"client-{number}"
             reply = bridge.ask(request("read", client={"id": client}))
             with reading(bridge.evidence) as reader:
-                assert [found.entry["id"] for found in reader.show(reply["decision_id"])] == [reply["decision_id"]]
-            shown = CliRunner().invoke(
+                assert [found.entry["id"] for found in Queries(reader).show(reply["decision_id"])] == [
+                    reply["decision_id"]
+                ]
+            printed = CliRunner().invoke(
                 cli, ["log", "query", "--json", "--config", str(bridge.config), "--client", client]
             )
-            assert [json.loads(line)["entry"]["id"] for line in shown.stdout.splitlines()] == [reply["decision_id"]]
+            assert [json.loads(line)["entry"]["id"] for line in printed.stdout.splitlines()] == [reply["decision_id"]]
 
 
 def test_readers_do_not_disturb_the_writer_nor_each_other(tmp_path: Path) -> None:

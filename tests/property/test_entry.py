@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit, leaf_hash
+from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit
+from bridge.tlog.merkle import leaf_hash
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),

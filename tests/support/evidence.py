@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.evidence.query import Found, LogReader
+from bridge.audit.query import Queries
+from bridge.audit.reader import Found, LogReader
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 def entry_of(folder: Path, decision_id: str) -> dict[str, Any]:
     """The entry of one decision."""
     with reading(folder) as reader:
-        found = reader.show(decision_id)
+        found = Queries(reader).show(decision_id)
     assert found, f"no entry {decision_id}"
     return found[0].entry
 
@@ -38,7 +39,7 @@ def entry_of(folder: Path, decision_id: str) -> dict[str, Any]:
 def input_of(folder: Path, decision_id: str) -> dict[str, Any]:
     """The exact document that the engine saw for one decision."""
     with reading(folder) as reader:
-        (found, *_) = reader.show(decision_id)
+        (found, *_) = Queries(reader).show(decision_id)
         raw = reader.input(bytes.fromhex(found.entry["input_digest"]))
     assert raw is not None
     document: dict[str, Any] = json.loads(raw)  # orjson would round long integers

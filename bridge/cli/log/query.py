@@ -1,9 +1,7 @@
-"""`log …`: for auditors. Reads the evidence log, running or not."""
+"""`log show` and `log query`: look at entries, whether the bridge runs or not."""
 
 import base64
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,10 @@ import click
 import orjson
 from typing_extensions import override
 
+from bridge.audit.query import Filter, Queries
+from bridge.audit.reader import Found
+from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option, json_option
-from bridge.config.settings import load_settings
-from bridge.evidence.query import Filter, Found, LogReader
 from bridge.model.times import parse_rfc3339
 
 OUTCOMES = ("allow", "deny", "conditional")
@@ -32,20 +31,15 @@ class Instant(click.ParamType[int]):
         return instant
 
 
-@click.group()
-def log() -> None:
-    """Read the evidence log."""
-
-
-@log.command()
+@click.command()
 @click.argument("wanted", metavar="ID")
 @click.option("--input", "with_input", is_flag=True, help="The exact document that the engine saw, too.")
 @config_option
 @json_option
 def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -> None:
     """Show one entry by its id (the decision_id) or index, with the entries that follow from it."""
-    with _reader(config) as reader:
-        found = reader.show(wanted)
+    with open_reader(config) as reader:
+        found = Queries(reader).show(wanted)
         if not found:
             click.echo(f"no entry {wanted}", err=True)
             raise click.exceptions.Exit(1)
@@ -62,7 +56,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
                 click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
-@log.command()
+@click.command()
 @config_option
 @json_option
 @click.option("--client")
@@ -77,21 +71,12 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
 def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
     """Find entries, newest first. Entries on an exception path are marked with '!'."""
-    with _reader(config) as reader:
-        found = reader.query(Filter(**wanted))
+    with open_reader(config) as reader:
+        found = Queries(reader).query(Filter(**wanted))
         for one in found:
             click.echo(orjson.dumps(_document(one)).decode() if as_json else _line(one))
         if not as_json and len(found) == wanted["limit"]:
             click.echo(f"(the newest {len(found)}; --limit for more)", err=True)
-
-
-@contextmanager
-def _reader(config: Path | None) -> Iterator[LogReader]:
-    reader = LogReader(Path(load_settings(config).evidence.path))
-    try:
-        yield reader
-    finally:
-        reader.close()
 
 
 def _document(one: Found) -> dict[str, Any]:

@@ -1,43 +1,21 @@
 """Finds entries. The query tables are derived from the log in a file of their own: drop it, and it is made again."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bridge.errors import EvidenceUnavailable
-from bridge.evidence.store import DATABASE
+from bridge.audit.reader import CHUNK, Found, LogReader
+from bridge.evidence.files import INDEX
 from bridge.model.times import parse_rfc3339
 
-INDEX = "query.sqlite"
-CHUNK = 2000
 _TABLES = ("seen", "decision", "about", "decision_scope", "decision_rule", "decision_exception")
-_SCHEMA = files("bridge.evidence").joinpath("query.sql").read_text()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One entry of the log: `data` are the exact bytes, `entry` is what they say.
-
-    `overruled`: a later entry tells that the caller was denied all the same (told by `query` only).
-    """
-
-    index: int
-    data: bytes
-    leaf_hash: bytes
-    overruled: bool = False
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        value: dict[str, Any] = orjson.loads(self.data)
-        return value
+_SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,50 +34,20 @@ class Filter:
     limit: int = 100
 
 
-class LogReader:
-    """Reads the log of an evidence folder, running or not, and never writes to it."""
+class Queries:
+    """Finds entries of the log that `reader` reads."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / DATABASE
-        if not path.is_file():
-            raise EvidenceUnavailable(f"there is no log in {folder}")
-        self._folder = folder
-        try:
-            self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-            self._db.execute("SELECT 1 FROM entry LIMIT 1")
-        except sqlite3.Error as error:
-            raise EvidenceUnavailable(f"the log in {folder} cannot be read: {error}") from error
-
-    def size(self) -> int:
-        """How many entries there are."""
-        (size,) = self._db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
-        return int(size)
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
 
     def show(self, wanted: str) -> list[Found]:
         """The entry with this id, or this index, and every entry that names it as its decision."""
-        select = "SELECT idx, bytes, leaf_hash FROM entry WHERE "
-        if re.fullmatch("[0-9]{1,18}", wanted):
-            rows = self._db.execute(select + "idx = ?", (int(wanted),)).fetchall()
-        else:
-            rows = self._db.execute(select + "id = ?", (wanted,)).fetchall()
-        found = [Found(*row) for row in rows]
+        found = self._reader.named(wanted)
         with self._index() as index:
             for one in list(found):
                 about = index.execute("SELECT idx FROM about WHERE decision_id = ?", (one.entry["id"],)).fetchall()
-                found.extend(self.at(i) for (i,) in about)
+                found.extend(self._reader.at(i) for (i,) in about)
         return sorted(found, key=lambda f: f.index)
-
-    def at(self, index: int) -> Found:
-        """The entry at `index`."""
-        row = self._db.execute("SELECT idx, bytes, leaf_hash FROM entry WHERE idx = ?", (index,)).fetchone()
-        if row is None:
-            raise EvidenceUnavailable(f"there is no entry {index}")
-        return Found(*row)
-
-    def input(self, digest: bytes) -> bytes | None:
-        """The exact document that the engine saw; None when it was erased."""
-        row = self._db.execute("SELECT bytes FROM input WHERE digest = ?", (digest,)).fetchone()
-        return row[0] if row else None
 
     def query(self, wanted: Filter) -> list[Found]:
         """The newest entries that `wanted` fits, newest first."""
@@ -108,16 +56,13 @@ class LogReader:
         sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         with self._index() as index:
             rows = index.execute(sql, (*values, wanted.limit)).fetchall()
-        return [replace(self.at(i), overruled=bool(mark)) for i, mark in rows]
-
-    def close(self) -> None:
-        self._db.close()
+        return [replace(self._reader.at(i), overruled=bool(mark)) for i, mark in rows]
 
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:
         """The query tables, brought up to the last entry; in memory where the folder may not be written."""
         try:
-            index = self._open_index(str(self._folder / INDEX))
+            index = self._open_index(str(self._reader.folder / INDEX))
         except (OSError, sqlite3.Error):
             index = self._open_index("")
         try:
@@ -145,13 +90,16 @@ class LogReader:
     def _catch_up(self, index: sqlite3.Connection) -> None:
         select = "SELECT idx, bytes, leaf_hash FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?"
         last = index.execute("SELECT idx, leaf_hash FROM seen").fetchone()
-        if last and self._db.execute("SELECT idx, leaf_hash FROM entry WHERE idx = ?", last[:1]).fetchone() != last:
+        if (
+            last
+            and self._reader.db.execute("SELECT idx, leaf_hash FROM entry WHERE idx = ?", last[:1]).fetchone() != last
+        ):
             # The tables tell of another log: one that was restored, or begun anew in this folder.
             for table in _TABLES:
                 index.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             last = None
         done = last[0] + 1 if last else 0
-        while rows := self._db.execute(select, (done, CHUNK)).fetchall():
+        while rows := self._reader.db.execute(select, (done, CHUNK)).fetchall():
             for idx, data, _ in rows:
                 _add(index, idx, orjson.loads(data))
             done = rows[-1][0] + 1
