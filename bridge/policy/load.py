@@ -31,6 +31,9 @@ def verify(found: Source, opa: Path) -> PolicySet:
     claimed = _take_index(data, found)
     if reserved := sorted(set(RESERVED) & data.keys()):
         raise PolicyRefused([f"data: the key {key!r} is reserved" for key in reserved])
+    # OPA reads a root as an escaped path: what is claimed under such a name passes its check and is then not loaded.
+    if unrooted := sorted(key for key in data if "/" in key or "%" in key or key in ("", "system")):
+        raise PolicyRefused([f"data: the key {key!r} cannot stand at the top of an OPA bundle" for key in unrooted])
     trees = parse(opa, modules)
     index = Index(trees)
     digest = _digest(modules, data)

@@ -1,6 +1,7 @@
 """What a policy set is refused for at load, each alone; and what looks alike and is accepted."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -96,6 +97,22 @@ DATA: dict[str, tuple[Files, str]] = {
 def test_data_at_a_reserved_key(opa: Path, tmp_path: Path, name: str) -> None:
     files, key = DATA[name]
     assert refusal(opa, tmp_path, files) == f"data: the key {key!r} is reserved"
+
+
+@pytest.mark.parametrize("key", ["a/b", "https://as.example", "a%2Fb", "100%", "/", "", "system"])
+def test_data_that_opa_would_not_load_is_refused_since_denials_that_read_it_would_fall_silent(
+    opa: Path, tmp_path: Path, key: str
+) -> None:
+    reason = refusal(opa, tmp_path, {"data.json": json.dumps({key: {"c": 1}})})
+    assert reason == f"data: the key {key!r} cannot stand at the top of an OPA bundle"
+
+
+def test_odd_names_at_the_top_of_data_reach_the_policies(opa: Path, tmp_path: Path) -> None:
+    odd = {key: {"b/c": 1} for key in (".", "..", "*", "a b", "?", "#", "a.b", "\\", "é", "~1", "System", "\x00")}
+    read = ", ".join(f"{json.dumps(key)}: data[{json.dumps(key)}]" for key in odd)
+    body = f"package issuance.scope.x\n\nallow := true\nclaims := {{{read}}}\n"
+    kernel = Kernel(opa, tmp_path, {**GATE, "x.rego": body, "data.json": json.dumps(odd)})
+    assert kernel.rules("x")["x"]["claims"] == odd
 
 
 def rule(text: str) -> Files:
