@@ -91,8 +91,10 @@ def _read_bundle(path: Path) -> Source:
             name = PurePosixPath("/", member.name).relative_to("/").as_posix()
             if count >= MAX_FILES:
                 raise PolicyRefused([f"{path} holds more than {MAX_FILES} files"])
-            if not member.isfile() or not _decides(PurePosixPath(name).name):
+            if member.isdir() or not _decides(PurePosixPath(name).name):
                 continue
+            if not member.isfile():
+                raise PolicyRefused([f"{path} holds {name!r} as a link or device, which would not be read: copy it"])
             if ".." in PurePosixPath(name).parts:
                 raise PolicyRefused([f"{path} holds a file outside of itself: {member.name!r}"])
             if name in source.modules or name in source.data:

@@ -208,10 +208,22 @@ def test_bundle_with_something_added_is_refused(built: PolicySet, opa: Path, tmp
     assert said in refusal(opa, tmp_path, packed([*members(built.bundle), *added]))
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_only_plain_files_of_a_bundle_are_read(built: PolicySet, opa: Path, tmp_path: Path, kind: bytes) -> None:
-    link = member("/x.rego", type=kind, linkname="/etc/hostname")
-    (tmp_path / "b.tar.gz").write_bytes(packed([*members(built.bundle), link]))
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize("name", ["/x.rego", "/lists/more/data.json"])
+def test_link_in_a_bundle_is_refused_since_its_rules_would_fall_silent(
+    built: PolicySet, opa: Path, tmp_path: Path, name: str, kind: bytes
+) -> None:
+    link = member(name, type=kind, linkname="gate.rego")
+    assert f"holds {name[1:]!r} as a link" in refusal(opa, tmp_path, packed([*members(built.bundle), link]))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("/x.rego", tarfile.DIRTYPE), ("/README.md", tarfile.SYMTYPE), ("/x_test.rego", tarfile.LNKTYPE)]
+)
+def test_what_does_not_decide_may_be_anything(
+    built: PolicySet, opa: Path, tmp_path: Path, name: str, kind: bytes
+) -> None:
+    (tmp_path / "b.tar.gz").write_bytes(packed([*members(built.bundle), member(name, type=kind, linkname="/x")]))
     assert load(tmp_path / "b.tar.gz", opa).digest == built.digest
 
 
