@@ -102,7 +102,7 @@ class Recorder:
             "require": list(decision.require),
             "claims": exact(dict(decision.claims)),
             "crit": list(decision.crit),
-            "reply": {"outcome": decision.outcome.value, "code": _reply_code(decision)},
+            "reply": {"outcome": decision.outcome.value, "code": _reply_code(decision, verdicts)},
             "rules": _rules(verdicts) if verdicts else [],
             "exceptions": _exceptions(decision, facts),
             "sources": [],
@@ -149,7 +149,10 @@ def scope_json(answer: ScopeDecision) -> dict[str, Any]:
     return result
 
 
-def _reply_code(decision: Decision) -> str | None:
+def _reply_code(decision: Decision, verdicts: Verdicts | None = None) -> str | None:
+    """Why the request as a whole was denied; where only its scopes were, the findings are what the gate allowed by."""
+    if verdicts is not None and not verdicts.gate.deny and decision.findings == verdicts.gate.allow:
+        return None
     codes = [f.code for f in decision.findings]
     return codes[0] if decision.outcome == "deny" and codes else None
 

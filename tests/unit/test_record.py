@@ -168,6 +168,23 @@ def test_policy_errors_message_goes_to_the_evidence() -> None:
     assert (told["path"], told["message"]) == ("policy_error", "x.rego:3: eval_conflict_error")
 
 
+CODES: dict[str, tuple[Any, Any, str | None]] = {
+    "only the scope is denied": ([{"code": "open"}], {"deny": [{"code": "no"}]}, None),
+    "the gate denies": ([{"code": "open"}], {"allow": True}, "shut"),
+    "by a code that it allows by as well": ([{"code": "shut"}], {"allow": True}, "shut"),
+    "the request is denied": ([{"code": "open"}], {"allow": True, "limit": {"audience": []}}, "no_audience"),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_reply_has_a_code_only_where_the_request_as_a_whole_is_denied(name: str) -> None:
+    allow, scope, code = CODES[name]
+    gate = {"allow": allow, "deny": [{"code": "shut"}] if code == "shut" else []}
+    decision, (only,) = record({"a": scope}, gate)
+    assert decision.granted_scopes == ()
+    assert only.entry["reply"] == {"outcome": "deny", "code": code}
+
+
 BIG_NAMES: dict[str, Any] = {
     "grant_type": "\U0001f600" * 128,
     "token_type": "\U0001f600" * 128,
