@@ -72,7 +72,7 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
 
 def _refusal(verdict: Verdict, question: Question) -> tuple[Finding, ...]:
     """Why this package, taken alone, grants nothing; empty when it allows."""
-    if verdict.error is not None or not _details_covered(verdict, question):
+    if verdict.error is not None or not details.within(verdict.limit.authorization_details or (), question.details):
         return (*verdict.deny, Finding(verdict.error_code))
     if verdict.deny:
         return verdict.deny
@@ -198,11 +198,6 @@ def _exceeds_grant(scope: str, question: Question) -> bool:
     if question.document["grant_type"] != "refresh_token" or grant is None:
         return False
     return scope not in grant.get("scopes", ())
-
-
-def _details_covered(verdict: Verdict, question: Question) -> bool:
-    returned = verdict.limit.authorization_details or ()
-    return all(details.covered(detail, question.details) for detail in returned)
 
 
 def _is_user(question: Question) -> bool:

@@ -21,6 +21,11 @@ def covered(returned: Detail, requested: Sequence[Detail]) -> bool:
     return any(_within(returned, entry) for entry in requested)
 
 
+def within(returned: Iterable[Detail], requested: Sequence[Detail]) -> bool:
+    """Whether each returned entry is covered by a requested one."""
+    return all(covered(entry, requested) for entry in returned)
+
+
 def union(parts: Iterable[Sequence[Detail]]) -> tuple[dict[str, Any], ...]:
     """All entries once each, in an order that does not depend on who returned them."""
     entries = {typed(detail): dict(detail) for part in parts for detail in part}

@@ -1,7 +1,7 @@
 """Writes a decision down: what data, which rule of which owner, and which exception path informed it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from bridge.model.mask import mask_pointers
 from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import NO_LIMIT, Finding, Limit, Verdict
+from bridge.pdp import details
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking
 from bridge.ports import EngineStatus, Record
@@ -202,15 +203,19 @@ def _exceptions(decision: Decision, facts: Facts) -> list[dict[str, Any]]:
         return found
     # Scopes that share a prefix package mostly share its exceptions, but each may take another one.
     verdicts = (facts.verdicts.gate, *facts.verdicts.scopes.values())
-    taken = {canonical(exception): exception for verdict in verdicts for exception in _exceptions_of(verdict)}
+    asked = facts.document.get("authorization_details", ())
+    taken = {canonical(exception): exception for verdict in verdicts for exception in _exceptions_of(verdict, asked)}
     return [*found, *taken.values()]
 
 
-def _exceptions_of(verdict: Verdict) -> list[dict[str, Any]]:
+def _exceptions_of(verdict: Verdict, asked: Sequence[details.Detail]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if verdict.error is not None:
         path = "policy_error" if verdict.error_code == Code.POLICY_ERROR else "fail_closed"
         found.append({"path": path, "package": verdict.package, "message": verdict.error})
+    elif not details.within(verdict.limit.authorization_details or (), asked):
+        message = "limit: authorization_details go beyond what was asked for"
+        found.append({"path": "policy_error", "package": verdict.package, "message": message})
     found.extend({"path": "expired_exception", "package": verdict.package, **d} for d in verdict.dropped_exceptions)
     found.extend(
         {

@@ -168,6 +168,17 @@ def test_policy_errors_message_goes_to_the_evidence() -> None:
     assert (told["path"], told["message"]) == ("policy_error", "x.rego:3: eval_conflict_error")
 
 
+@pytest.mark.parametrize("gate", [True, False])
+def test_details_beyond_what_was_asked_for_are_a_policy_error_on_record(gate: bool) -> None:
+    wide = {"allow": True, "limit": {"authorization_details": [{"type": "pay", "max": 2}]}}
+    said = ({"a": {"allow": True}}, wide) if gate else ({"a": wide}, None)
+    decision, (only,) = record(*said, authorization_details=[{"type": "pay", "max": 1}])
+    assert decision.granted_scopes == ()
+    (told,) = only.entry["exceptions"]
+    assert (told["path"], told["package"]) == ("policy_error", GATE if gate else "p[a]")
+    assert "authorization_details" in told["message"]
+
+
 CODES: dict[str, tuple[Any, Any, str | None]] = {
     "only the scope is denied": ([{"code": "open"}], {"deny": [{"code": "no"}]}, None),
     "the gate denies": ([{"code": "open"}], {"allow": True}, "shut"),
