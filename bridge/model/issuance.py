@@ -93,7 +93,7 @@ class IssuanceRequest(_Strict):
     @classmethod
     def _null_is_absent(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: item for name, item in value.items() if item is not None}
+            return {name: item for name, item in value.items() if item is not None or name not in cls.model_fields}
         return value
 
     @model_validator(mode="after")

@@ -147,6 +147,7 @@ def test_what_the_bridge_sets_must_not_be_sent(bridge: RunningBridge, name: str,
     ("body", "pointer"),
     [
         (request("read", foo=1), "/foo"),
+        (request("read", foo=None), "/foo"),
         (request("read", Scopes=[]), "/Scopes"),
         (request("read", client={"id": "c", "name": "x"}), "/client/name"),
         (request("read", subject={"type": "user", "id": "a", "email": "e"}), "/subject/email"),
