@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,5 +98,5 @@ class Callers:
 
 
 def _names_this_machine(host: str) -> bool:
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") and host.count(":") != 0 else host
+    name = re.sub(r":[0-9]*$", "", host)
     return is_loopback(name.lower().rstrip("."))

@@ -179,6 +179,7 @@ HOSTS = {
             "[::ffff:192.0.2.1]",
             "xlocalhost",
         ),
+        *("localhost:80@evil.example", "localhost:evil.example", "[::1]:evil.example", "::1"),
         *("localhost:80:80", "", ":80", "[", "]", "127.0.0.1, evil.example"),
     ],
 }
