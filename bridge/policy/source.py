@@ -56,6 +56,8 @@ def _read_folder(folder: Path) -> Source:
         raise PolicyRefused([f"{folder} is neither a folder nor a bundle"])
     source, total, marks = Source(), 0, []
     for name in _names(folder):
+        if not (folder / name).is_file():
+            raise PolicyRefused([f"{folder / name} is no file"])  # opening a named pipe would wait for ever
         with (folder / name).open("rb") as file:
             content = file.read(MAX_BYTES - total + 1)
             marks.append(_mark(f"{folder}/{name}", os.fstat(file.fileno())))

@@ -279,6 +279,14 @@ def test_links_to_files_are_followed(opa: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "set", opa).scopes == {"x": 'issuance.scope["x"]'}
 
 
+@pytest.mark.timeout(20)
+def test_named_pipe_is_refused_since_reading_it_would_never_end(opa: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path, GATE)
+    os.mkfifo(folder / "x.rego")
+    with pytest.raises(PolicyRefused, match=r"x\.rego is no file"):
+        load(folder, opa)
+
+
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
     """Root reads everything: as somebody else, a mode means what it says."""
