@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,8 @@ from bridge.policy.syntax import load_yaml, parse
 
 KERNEL_FOLDER = "issuance_kernel"
 """Where kernel files stand in a bundle."""
+_YAML_MARK = re.compile(r"^(?:---|\.\.\.)(?=\s|\Z)", re.MULTILINE)
+_YAML_CONTENT = re.compile(r"^\s*[^\s#%]", re.MULTILINE)
 
 
 def load(path: Path, opa: Path) -> PolicySet:
@@ -92,12 +95,22 @@ def _merge_data(found: Source, opa: Path) -> dict[str, Any]:
 def _parse_data(name: str, content: bytes, opa: Path) -> Any:
     try:
         if name.endswith(".json"):
-            value = json.loads(content, parse_constant=_no_constant)
+            value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
             bundle.canonical(value)  # a lone surrogate is found here, while the file is known
             return value
-        return load_yaml(opa, content.decode("utf-8"))
+        text = content.decode("utf-8")
+        if sum(_YAML_CONTENT.search(part) is not None for part in _YAML_MARK.split(text)) > 1:
+            raise ValueError("more than one YAML document, of which only the first would be read")
+        return load_yaml(opa, text)
     except (ValueError, RecursionError) as error:
         raise PolicyRefused([f"{name}: {error}"]) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return value
 
 
 def _no_constant(name: str) -> Any:

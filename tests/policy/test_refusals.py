@@ -191,6 +191,9 @@ OTHERS: dict[str, tuple[Files, list[str]]] = {
     "data with a lone surrogate": ({"data.json": '{"a": "\\ud800"}'}, ["data.json: ", "surrogates"]),
     "data that is nested without end": ({"data.json": '{"a": ' + "[" * 100_000}, ["data.json: ", "recursion"]),
     "data that is not UTF-8": ({"data.json": b'{"a": "\xff"}'}, ["data.json: "]),
+    "JSON that says a name twice": ({"data.json": '{"a": {"b": [1], "b": []}}'}, ["data.json: a name stands twice"]),
+    "two YAML documents": ({"data.yaml": "a: 1\n---\nb: 2\n"}, ["data.yaml: more than one YAML document"]),
+    "two YAML documents, marked": ({"data.yaml": "# x\n--- {a: 1}\n...\n---\nb: 2\n"}, ["more than one YAML"]),
     "empty YAML": ({"data.yaml": ""}, ["data.yaml: must hold an object"]),
     "YAML that is none": ({"data.yaml": "a: [\n"}, ["data.yaml: "]),
     "a module in the place of the kernel's": (
@@ -227,6 +230,7 @@ ACCEPTED: dict[str, Files] = {
     "a resource": {"a.rego": 'package authzen.resource["doc/x"]\n\nallow := true\n'},
     "data beside rules": {"h.rego": "package helpers\n\na := 1\n", "helpers/data.json": '{"b": 2}'},
     "data at its folder's path": {"registry/clients/data.json": '{"x": {}}', "registry/data.yaml": "owners: []\n"},
+    "one YAML document with marks": {"data.yaml": "%YAML 1.1\n# x\n---\na: |\n  ---\n  b\n---c: 1\n...\n# end\n"},
     "a key that only looks reserved": {"data.json": '{"issuances": 1, "Issuance": 2, "x": {"issuance": 3}}'},
     "other files": {
         "schemas/input.json": "{",
