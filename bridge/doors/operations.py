@@ -36,12 +36,11 @@ class OperationsDoor:
         return _json(200, {"status": "live"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 `ready` or `degraded` (decides, but a changed policy set was refused), 503 `not_ready`."""
+        """200 `ready`, 503 `not_ready`; operators see reasons, and `degraded` for a 200 with something to mend."""
         reasons, warnings = self._readiness.reasons(), self._readiness.warnings()
-        status = "not_ready" if reasons else "degraded" if warnings else "ready"
-        body: dict[str, Any] = {"status": status}
-        if self._is_operator(request) and (reasons or warnings):
-            body["reasons"] = [*reasons, *warnings]
+        body: dict[str, Any] = {"status": "not_ready" if reasons else "ready"}
+        if (reasons or warnings) and self._is_operator(request):
+            body = {"status": "not_ready" if reasons else "degraded", "reasons": [*reasons, *warnings]}
         return _json(503 if reasons else 200, body)
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -139,6 +139,8 @@ def _read_allow(
         finding = _finding(item)
         if finding is None:
             raise _IllShaped("allow holds something that is not a finding (an object with a code)")
+        if "effective_on" in item:  # whoever writes it here wants a yes that begins later, which nothing gives
+            raise _IllShaped("allow holds a finding with effective_on, which only a deny may have")
         exception, reason = None, None
         if "exception" in item:
             exception, reason = _read_exception(item["exception"], now_ms)

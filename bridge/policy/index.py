@@ -66,6 +66,9 @@ class Index:
             raise PolicyRefused([f"{where}package {name} is declared in {other} already; one file for each package"])
         if silent := sorted(module.functions.intersection(FIELDS)):
             raise PolicyRefused([f"{where}{silent[0]} is a function in {name}: it would never speak"])
+        for annotation in module.rules:
+            if unread := _unread(annotation.content):
+                raise PolicyRefused([f"{module.file}:{annotation.row}: {unread}"])
         self.packages[name] = _describe(name, module)
 
 
@@ -75,6 +78,17 @@ def package_name(path: tuple[str, ...]) -> str:
         return GATE
     head, rest = path[:2], path[2:]
     return ".".join(head) + "".join(f"[{json.dumps(part, ensure_ascii=False)}]" for part in rest)
+
+
+def _unread(about: dict[str, Any]) -> str | None:
+    """What a finding would not get: it is made of the annotations of its own rule alone."""
+    scope = about.get("scope", "rule")
+    lost = sorted({"code", "exception", "effective_on"}.intersection(_object(about.get("custom"))))
+    return (
+        f"custom.{lost[0]} in annotations of scope {scope}: it is read at a rule only"
+        if scope != "rule" and lost
+        else None
+    )
 
 
 def _describe(name: str, module: Module) -> Package:

@@ -149,6 +149,13 @@ def test_folder_cannot_bring_capabilities_of_its_own(opa: Path, tmp_path: Path, 
 OTHERS: dict[str, tuple[Files, list[str]]] = {
     "deny as a function": (rule("deny(x) := x"), ["s/x.rego:1: deny is a function in issuance.scope"]),
     "a branch of deny as a function": (rule("deny.all(x) := x"), ["s/x.rego:1: deny is a function"]),
+    "an exception for the whole document": (
+        {
+            "s/x.rego": "package issuance.scope.x\n\n# METADATA\n# scope: document\n# custom:\n#   exception: {id: E}\n"
+            "allow contains {} if false\n"
+        },
+        ["s/x.rego:7: custom.exception in annotations of scope document: it is read at a rule only"],
+    ),
     "empty prefix": (
         {"p.rego": '# all\npackage issuance.scope_prefix[""]\n\nallow := true\n'},
         ["p.rego:2: the prefix is empty"],
