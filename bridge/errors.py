@@ -61,3 +61,7 @@ class EvidenceLocked(BridgeError):
 
 class EvidenceInvalid(BridgeError):
     """Bytes that pose as evidence are ill-formed, or prove something else; the text is safe to show to an auditor."""
+
+
+class LogForked(BridgeError):
+    """What is on disk is not what was signed. Nothing more is signed; only a person can say which one is right."""

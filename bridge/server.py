@@ -13,12 +13,18 @@ from bridge.config.settings import Settings
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
+from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import MAX_BODY_BYTES, NativeDoor
 from bridge.doors.operations import OperationsDoor
 from bridge.errors import ConfigFault
+from bridge.evidence import keys
+from bridge.evidence.files import LOG
 from bridge.evidence.journal import GroupCommitJournal
+from bridge.evidence.publication import Publication
+from bridge.evidence.publish import Publisher
 from bridge.evidence.store import SqliteStore
 from bridge.model.mask import SecretMask, parse_pointer
+from bridge.model.times import now_ms
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.decide import Decide, Limits
@@ -46,8 +52,13 @@ class Bridge:
         self.metrics = Metrics()
         server, evidence = settings.server, settings.evidence
         self.engine = ENGINES[settings.engine.kind](settings.engine, self._opa)
-        store = SqliteStore(Path(evidence.path), f"{evidence.instance}/{worker}")
-        self.journal = GroupCommitJournal(store, evidence.origin, self.metrics)
+        folder = Path(evidence.path)
+        signer = keys.load_or_make(folder, evidence.key, evidence.origin, now_ms())
+        store = SqliteStore(folder, f"{evidence.instance}/{worker}")
+        self.journal = GroupCommitJournal(store, signer.name, self.metrics)
+        # One of the workers publishes for all of them.
+        publisher = Publisher(folder, signer, evidence.high_water) if worker == 0 else None
+        self.publication = Publication(publisher, self.metrics) if publisher else None
         self.admission = Admission(server.max_in_flight, self.journal)
         self.policies = PolicyWatch(Path(settings.policy.path), self._opa, self.engine, self.metrics)
         self.decide = Decide(
@@ -67,6 +78,8 @@ class Bridge:
         await in_thread(require_version, self._opa)
         await self.journal.start()
         try:
+            if self.publication is not None:
+                await self.publication.start()
             await self.policies.start()
         except BaseException:
             await self.engine.close()
@@ -77,6 +90,8 @@ class Bridge:
             asyncio.create_task(self.admission.summarize_forever(), name="overload-summary"),
             asyncio.create_task(self._observe_forever(), name="gauges"),
         ]
+        if self.publication is not None:
+            self._background.append(asyncio.create_task(self.publication.run(), name="publication"))
 
     async def listen(self, *, reuse_port: bool = False) -> int:
         """Opens the doors; the port, which the system chose where it was configured as 0."""
@@ -111,8 +126,9 @@ class Bridge:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         callers = Callers(settings.callers)
         openapi = openapi_document()
-        native = NativeDoor(self.decide, callers, settings.evidence.origin, settings.server.max_scopes)
-        app.add_routes(routes(native, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
+        native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
+        log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG)
+        app.add_routes(routes(native, log_files, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
         return app
 
     def reasons(self) -> list[str]:
@@ -125,7 +141,10 @@ class Bridge:
 
     def warnings(self) -> list[str]:
         """Decisions are made, but not by what lies on disk."""
-        return [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
+        found = [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
+        if self.publication is not None and self.publication.fault is not None:
+            found.append(f"the log is not published: {self.publication.fault}")
+        return found
 
     def observe(self) -> None:
         self.metrics.state(
@@ -149,6 +168,8 @@ class Bridge:
         await asyncio.gather(*self._background, return_exceptions=True)
         self.admission.summarize()
         await self.journal.close()
+        if self.publication is not None:
+            await self.publication.close()
         await self.engine.close()
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-import orjson
-
-from bridge.audit.reader import CHUNK, Found, LogReader
+from bridge.audit.reader import Found, LogReader
 from bridge.evidence.files import INDEX
 from bridge.model.times import parse_rfc3339
 
-_TABLES = ("seen", "decision", "about", "decision_scope", "decision_rule", "decision_exception")
+QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
 _SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 
 
@@ -58,6 +56,15 @@ class Queries:
             rows = index.execute(sql, (*values, wanted.limit)).fetchall()
         return [replace(self._reader.at(i), overruled=bool(mark)) for i, mark in rows]
 
+    def kept(self) -> sqlite3.Connection | None:
+        """The query tables as they lie on disk, read only; None when there are none yet."""
+        path = self._reader.folder / INDEX
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True) if path.exists() else None
+
+    def derived(self, last: int) -> sqlite3.Connection:
+        """Query tables made anew of the entries up to `last`, beside those on disk."""
+        return self._open_index("", last)
+
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:
         """The query tables, brought up to the last entry; in memory where the folder may not be written."""
@@ -70,7 +77,7 @@ class Queries:
         finally:
             index.close()
 
-    def _open_index(self, path: str) -> sqlite3.Connection:
+    def _open_index(self, path: str, last: int | None = None) -> sqlite3.Connection:
         if path:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds names of people
         index = sqlite3.connect(path, isolation_level=None, timeout=60)
@@ -79,7 +86,7 @@ class Queries:
             index.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 index.execute(statement)
-            self._catch_up(index)
+            self._catch_up(index, last)
             index.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -87,24 +94,20 @@ class Queries:
             raise
         return index
 
-    def _catch_up(self, index: sqlite3.Connection) -> None:
-        select = "SELECT idx, bytes, leaf_hash FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?"
+    def _catch_up(self, index: sqlite3.Connection, until: int | None) -> None:
         last = index.execute("SELECT idx, leaf_hash FROM seen").fetchone()
-        if (
-            last
-            and self._reader.db.execute("SELECT idx, leaf_hash FROM entry WHERE idx = ?", last[:1]).fetchone() != last
-        ):
+        there = "SELECT idx, leaf_hash FROM entry WHERE idx = ?"
+        if last and self._reader.db.execute(there, last[:1]).fetchone() != last:
             # The tables tell of another log: one that was restored, or begun anew in this folder.
-            for table in _TABLES:
+            for table in ("seen", *QUERY_TABLES):
                 index.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             last = None
-        done = last[0] + 1 if last else 0
-        while rows := self._reader.db.execute(select, (done, CHUNK)).fetchall():
-            for idx, data, _ in rows:
-                _add(index, idx, orjson.loads(data))
-            done = rows[-1][0] + 1
+        found = None
+        for found in self._reader.walk(last[0] + 1 if last else 0, None if until is None else until + 1):
+            _add(index, found.index, found.entry)
+        if found is not None:
             index.execute("DELETE FROM seen")
-            index.execute("INSERT INTO seen VALUES (?, ?)", (rows[-1][0], rows[-1][2]))
+            index.execute("INSERT INTO seen VALUES (?, ?)", (found.index, found.leaf_hash))
 
 
 def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:

@@ -80,6 +80,8 @@ class EvidenceSection(_Section):
         "localhost/issuance-bridge"
     )
     instance: Label = "bridge"
+    key: str = Field(default="", description="the signing key's file; made in `path` on the first start when empty")
+    high_water: str = Field(default="", description="a checkpoint that is kept elsewhere; an older log is refused")
     mask: tuple[str, ...] = Field(default=(), description="JSON pointers into the request that entries do not show")
 
     @field_validator("mask")

@@ -35,7 +35,8 @@ def errors_and_request_id(metrics: Metrics) -> Middleware:
             response = await _answer(request, handler, metrics)
             if request_id is not None:
                 response.headers[REQUEST_ID] = request_id
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     return middleware

@@ -49,11 +49,19 @@ def document() -> dict[str, Any]:
         for status, text in _REFUSALS.items()
     }
 
-    def get(summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",)) -> dict[str, Any]:
+    def get(
+        summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",), named: str = ""
+    ) -> dict[str, Any]:
         answers: dict[str, Any] = {code: {"description": summary, "content": {media: {"schema": {}}}} for code in codes}
         if secured:
             answers.update({code: refusals[code] for code in ("401", "403", "421")})
-        return {"get": {"summary": summary, "responses": answers, **({} if secured else {"security": []})}}
+        described: dict[str, Any] = {"summary": summary, "responses": answers}
+        if not secured:
+            described["security"] = []
+        if named:
+            described["parameters"] = [{"name": named, "in": "path", "required": True, "schema": {"type": "string"}}]
+            answers["404"] = {"description": "There is none.", "content": answers["401"]["content"]}
+        return {"get": described}
 
     return {
         "openapi": "3.1.0",
@@ -77,6 +85,9 @@ def document() -> dict[str, Any]:
             "/health/live": get("The process answers.", "application/json", secured=False),
             "/health/ready": get("Decisions can be made.", "application/json", secured=False, codes=("200", "503")),
             "/metrics": get("Prometheus metrics.", "text/plain", secured=True),
+            "/log/{file}": get(
+                "A file of the published log (C2SP tlog-tiles).", "application/octet-stream", secured=True, named="file"
+            ),
             "/openapi.json": get("This document.", "application/json", secured=True),
         },
         "components": {

@@ -22,3 +22,16 @@ CREATE TABLE IF NOT EXISTS input (
     digest BLOB PRIMARY KEY CHECK (length(digest) = 32),
     bytes BLOB NOT NULL
 ) STRICT;
+-- Every checkpoint that was ever signed, here before it is published. `note` has the cosignatures once it is published.
+CREATE TABLE IF NOT EXISTS checkpoint (
+    size INTEGER PRIMARY KEY,
+    root BLOB NOT NULL CHECK (length(root) = 32),
+    note BLOB NOT NULL,
+    signed TEXT NOT NULL,
+    published INTEGER NOT NULL
+) STRICT;
+-- Every key that a checkpoint was signed with, as a note verifier key.
+CREATE TABLE IF NOT EXISTS key (
+    vkey TEXT PRIMARY KEY,
+    since TEXT NOT NULL
+) STRICT;

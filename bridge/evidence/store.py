@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from bridge.errors import ConfigFault, EvidenceLocked, EvidenceUnavailable
-from bridge.evidence.files import DATABASE, OWNER_LOCK, WRITER_LOCK
+from bridge.evidence.files import DATABASE, OWNER_LOCK
+from bridge.evidence.turn import Turn
 from bridge.model.entry import canonical
 from bridge.model.times import now_ms, rfc3339
 from bridge.ports import Receipt, Record
@@ -29,7 +30,7 @@ class SqliteStore:
     def __init__(self, folder: Path, instance: str) -> None:
         self._folder, self._instance = folder, instance
         self._connection: sqlite3.Connection | None = None
-        self._turn: int | None = None
+        self._turn = Turn(folder)
         self._run = 0
         self._iseq = 0
         self.epoch = 0
@@ -40,8 +41,8 @@ class SqliteStore:
             raise ConfigFault(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, MIN_SQLITE))} is needed")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._turn = os.open(self._folder / WRITER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with self._my_turn():
+            self._turn.open()
+            with self._turn.taken():
                 self._connect()
                 self._begin_epoch()
         except (OSError, sqlite3.Error) as error:
@@ -56,7 +57,7 @@ class SqliteStore:
         """
         self._disconnect()
         try:
-            with self._my_turn():
+            with self._turn.taken():
                 self._connect()
                 row = self._db.execute("SELECT max(iseq) + 1 FROM entry WHERE run = ?", (self._run,)).fetchone()
                 self._iseq = row[0] or 0
@@ -66,7 +67,7 @@ class SqliteStore:
     def commit(self, records: Sequence[Record]) -> list[Receipt]:
         """Makes the records durable, all or none, in this order. EvidenceUnavailable: none may be taken as written."""
         try:
-            with self._my_turn():
+            with self._turn.taken():
                 return self._commit(records)
         except (OSError, sqlite3.Error) as error:
             raise EvidenceUnavailable(f"the log cannot be written: {error}") from error
@@ -82,9 +83,7 @@ class SqliteStore:
     def close(self) -> None:
         """Closes the log; what was committed stays."""
         self._disconnect()
-        if self._turn is not None:
-            os.close(self._turn)
-            self._turn = None
+        self._turn.close()
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -145,17 +144,6 @@ class SqliteStore:
             raise
         self._iseq += len(records)
         return receipts
-
-    @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        """One process at a time, in the order of the kernel's queue, where SQLite alone would poll."""
-        if self._turn is None:
-            raise EvidenceUnavailable("the log is not open")
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
 
 @contextmanager

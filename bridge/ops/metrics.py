@@ -64,6 +64,15 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._published = Gauge(
+            "issuance_log_published_entries",
+            "Entries that the last signed checkpoint covers.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._publish_faults = Counter(
+            "issuance_log_publish_faults", "Attempts to publish the log that failed.", registry=registry
+        )
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
         self._step = cache(self._steps.labels)
@@ -93,6 +102,12 @@ class Metrics:
 
     def batch(self, entries: int) -> None:
         self._batch.observe(entries)
+
+    def published(self, entries: int) -> None:
+        self._published.set(entries)
+
+    def publish_fault(self) -> None:
+        self._publish_faults.inc()
 
     def policy_loaded(self, revision: str) -> None:
         self._policy_loads.labels("accepted").inc()

@@ -83,7 +83,7 @@ def package_name(path: tuple[str, ...]) -> str:
 def _unread(about: dict[str, Any]) -> str | None:
     """What a finding would not get: it is made of the annotations of its own rule alone."""
     scope = about.get("scope", "rule")
-    lost = sorted({"code", "exception", "effective_on"}.intersection(_object(about.get("custom"))))
+    lost = sorted({"exception", "effective_on"}.intersection(_object(about.get("custom"))))
     return (
         f"custom.{lost[0]} in annotations of scope {scope}: it is read at a rule only"
         if scope != "rule" and lost

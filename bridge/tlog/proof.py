@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge.errors import EvidenceInvalid
-from bridge.tlog.checkpoint import SignedCheckpoint, open_checkpoint, parse_size
+from bridge.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, parse_size
 from bridge.tlog.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from bridge.tlog.note import VerifierKey, decode_base64
 
@@ -62,6 +62,9 @@ class Proof:
     ) -> SignedCheckpoint:
         """The checkpoint that proves `entry`. EvidenceInvalid unless it is signed and the path leads to its root."""
         signed = open_checkpoint(self.checkpoint, logs, witnesses)
-        about = signed.checkpoint
-        verify_inclusion(self.index, about.size, leaf_hash(entry), self.path, about.root)
+        self.check(entry, signed.checkpoint)
         return signed
+
+    def check(self, entry: bytes, about: Checkpoint) -> None:
+        """EvidenceInvalid unless the path leads from `entry` to the root of `about`, which was verified before."""
+        verify_inclusion(self.index, about.size, leaf_hash(entry), self.path, about.root)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bridge.evidence.keys import half_year
+from bridge.model.times import now_ms
 from tests.support.bridge import RunningBridge, request
 from tests.support.evidence import reading
 
@@ -53,7 +55,7 @@ def test_evidence_points_at_the_exact_bytes(bridge: RunningBridge) -> None:
     for reply in (first, second):
         evidence = reply["evidence"]
         assert evidence.keys() == {"origin", "index", "leaf_hash"}
-        assert evidence["origin"] == "localhost/issuance-bridge"
+        assert evidence["origin"] == f"localhost/issuance-bridge/{half_year(now_ms())}"
         with reading(bridge.evidence) as reader:
             found = reader.at(evidence["index"])
         assert found.entry["id"] == reply["decision_id"]

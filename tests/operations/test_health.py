@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.evidence import store
+from bridge.evidence import turn
 from bridge.policy import watch
 from tests.support.bridge import LocalBridge, bearer, caller, local_bridge, request
 from tests.support.policies import write_policies
@@ -76,7 +76,7 @@ async def test_a_broken_set_on_disk_degrades_and_the_reason_is_for_operators(
 async def test_a_log_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with local_bridge(tmp_path, callers=CALLERS) as bridge:
         # The lock file goes bad as it would on a disk that is gone; below SQLite it is done in tests/faults.
-        monkeypatch.setattr(store.SqliteStore, "_my_turn", _no_disk)
+        monkeypatch.setattr(turn.Turn, "taken", _no_disk)
         reply = await bridge.ask(request("read"), headers=bearer("as"))
         assert (reply["outcome"], reply["findings"]) == ("deny", [{"code": "evidence_unavailable"}])
         assert "evidence" not in reply
@@ -88,7 +88,7 @@ async def test_a_log_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeyp
     assert [entry["kind"] for entry in bridge.entries()] == ["gap", "decision"]
 
 
-def _no_disk(_: store.SqliteStore) -> Any:
+def _no_disk(_: turn.Turn) -> Any:
     raise OSError(5, "Input/output error")
 
 

@@ -2,7 +2,10 @@
 
 import click
 
+from bridge.cli.log.keep import checkpoint, rebuild
+from bridge.cli.log.prove import check, prove
 from bridge.cli.log.query import query, show
+from bridge.cli.log.verify import consistency, verify
 
 
 @click.group()
@@ -10,5 +13,5 @@ def log() -> None:
     """Read the evidence log, and prove it."""
 
 
-for command in (show, query):
+for command in (show, query, verify, prove, check, consistency, checkpoint, rebuild):
     log.add_command(command)

@@ -1,0 +1,87 @@
+"""The published log as an outsider sees it: files by name, from a folder or over HTTP."""
+
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable
+from bridge.tlog.tiles import ENTRIES, WIDTH, Tile, split_bundle, split_hashes
+
+MAX_FILE_BYTES = WIDTH * (2 + 65_535)
+TIMEOUT_S = 30.0
+
+
+class LogFiles(Protocol):
+    """Reads the files of one log, by their names below its root (`checkpoint`, `tile/0/000`)."""
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes; None when there is no such file. EvidenceUnavailable when that cannot be told."""
+
+
+class FolderFiles:
+    """The files in a folder, such as `log/` in an evidence folder, or a copy of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes | None:
+        path = self._folder / name
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise EvidenceInvalid(f"{name} is larger than such a file can be")
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise EvidenceUnavailable(f"{path} cannot be read: {error.strerror}") from error
+
+
+class UrlFiles:
+    """The files below a URL, such as `https://bridge.example/log/`; `token`: the bearer token of an auditor, if any."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ConfigFault(f"{url}: a URL that begins with http:// or https:// is needed")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(
+            base_url=url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT_S, follow_redirects=False
+        )
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            with self._client.stream("GET", name) as response:
+                if response.status_code == 404:
+                    return None
+                if response.status_code != 200:
+                    raise EvidenceUnavailable(f"{name}: the log answers with status {response.status_code}")
+                data = bytearray()
+                for part in response.iter_bytes():
+                    data += part
+                    if len(data) > MAX_FILE_BYTES:
+                        raise EvidenceInvalid(f"{name} is larger than such a file can be")
+                return bytes(data)
+        except httpx.HTTPError as error:
+            raise EvidenceUnavailable(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def read_needed(files: LogFiles, name: str) -> bytes:
+    """A file that must be there. EvidenceInvalid when it is not."""
+    data = files.read(name)
+    if data is None:
+        raise EvidenceInvalid(f"{name} is missing")
+    return data
+
+
+def read_tile(files: LogFiles, tile: Tile) -> list[bytes]:
+    """The hashes of a tile, or the entries of a bundle; from the full one where a partial one is gone (tlog-tiles)."""
+    data, found = files.read(tile.path), tile
+    if data is None:
+        found = Tile(tile.level, tile.index)
+        data = read_needed(files, found.path)
+    try:
+        parts = (split_bundle if tile.level == ENTRIES else split_hashes)(data, found.width)
+    except EvidenceInvalid as error:
+        raise EvidenceInvalid(f"{found.path}: {error}") from error
+    return parts[: tile.width]

@@ -1,0 +1,52 @@
+"""Whose signatures a command believes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.errors import ConfigFault, EvidenceInvalid
+from bridge.tlog.note import VerifierKey
+from bridge.tlog.trust import Trust
+
+_file = click.Path(path_type=Path, dir_okay=False)
+vkey_option: Callable[[Any], Any] = click.option(
+    "--vkey", "vkeys", type=_file, multiple=True, help="A verifier key of the log, one in the file; may be repeated."
+)
+trust_option: Callable[[Any], Any] = click.option(
+    "--trust", "policy", type=_file, help="Logs, witnesses and a quorum, as a C2SP tlog-policy file."
+)
+
+
+def read_trust(vkeys: tuple[Path, ...], policy: Path | None, fallback: Path) -> Trust:
+    """From the options; without any, the key in `fallback`, and a line on standard error that says so.
+
+    ConfigFault names the file that cannot be used.
+    """
+    if policy is not None:
+        trust: Trust = _use(policy, lambda: Trust.parse(_text(policy)))
+    else:
+        trust = Trust()
+        if not vkeys:
+            click.echo(f"trusting the key in {fallback}: compare it with a copy that you were given", err=True)
+            vkeys = (fallback,)
+    for file in vkeys:
+        trust.logs.append(_use(file, lambda file=file: VerifierKey.parse(_text(file))))  # type: ignore[misc]
+    if not trust.logs:
+        raise ConfigFault(f"{policy} names no log, and no --vkey is given")
+    return trust
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{file} cannot be read: {error}") from error
+
+
+def _use(file: Path, parse: Callable[[], Any]) -> Any:
+    try:
+        return parse()
+    except EvidenceInvalid as error:
+        raise ConfigFault(f"{file}: {error}") from error
