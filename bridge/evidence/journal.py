@@ -49,7 +49,9 @@ class GroupCommitJournal:
         self._fault_since_ms = 0
         self._denied = 0
         self._doubtful: list[Record] = []
-        self._tried: tuple[dict[str, Any], int] | None = None  # a gap whose commit failed: it may be there all the same
+        self._owed: dict[str, Record] = {}  # decision id -> its `overruled` entry that was lost
+        self._tried: tuple[dict[str, Any], int, dict[str, Record]] | None = None
+        """A gap whose commit failed, with what it told: it may be there all the same."""
 
     @property
     def fault(self) -> str | None:
@@ -75,6 +77,8 @@ class GroupCommitJournal:
     def append_quietly(self, record: Record, *, denials: int) -> None:
         def note_loss(done: asyncio.Future[Receipt]) -> None:
             if not done.cancelled() and done.exception() is not None:
+                if record.entry["kind"] == "overruled":
+                    self._owed[record.entry["decision_id"]] = record
                 self.denied_unrecorded(denials)
                 log.error("denied_unrecorded", kind=record.entry["kind"], denials=denials)
 
@@ -161,20 +165,25 @@ class GroupCommitJournal:
 
     async def _tell_gap(self) -> None:
         """The first entry after a recovery; then the entries that a failed commit left behind all the same."""
-        tried = self._tried
-        ids = [r.entry["id"] for r in self._doubtful]
+        tried, owed = self._tried, dict(self._owed)
+        ids = [*owed, *(r.entry["id"] for r in (*self._doubtful, *owed.values()))]
         survived = await self._in_thread(self._store.holds, [*ids, tried[0]["id"]] if tried else ids)
         if tried and tried[0]["id"] in survived:  # with all that was written beside it
             self._told(*tried)
+            owed = dict(self._owed)
         until = now_ms()
         gap = self._gap(self._denied, until)
-        overruled = [Record(_overruled(r.entry, until)) for r in self._doubtful if r.entry["id"] in survived]
-        self._tried = gap, until
+        overruled = [r for decided, r in owed.items() if decided in survived and r.entry["id"] not in survived]
+        left = [r.entry for r in self._doubtful if r.entry["kind"] == "decision" and r.entry["id"] in survived]
+        # What is owed was answered otherwise, and says how.
+        overruled.extend(Record(_overruled(entry, until)) for entry in left if entry["id"] not in owed)
+        self._tried = gap, until, owed
         await self._in_thread(self._store.commit, [Record(gap), *overruled])
-        self._told(gap, until)
+        self._told(gap, until, owed)
 
-    def _told(self, gap: dict[str, Any], until: int) -> None:
+    def _told(self, gap: dict[str, Any], until: int, owed: dict[str, Record]) -> None:
         self._denied -= gap["denied"]
+        self._owed = {decided: r for decided, r in self._owed.items() if decided not in owed}
         self._doubtful, self._tried = [], None
         self._fault_since_ms = until
 
@@ -210,7 +219,7 @@ def _overruled(entry: dict[str, Any], at: int) -> dict[str, Any]:
         "kind": "overruled",
         "id": uuid7(at),
         "time": rfc3339(at),
-        "decision_id": entry.get("decision_id", entry["id"]),
+        "decision_id": entry["id"],
         "outcome": "deny",
         "reply": {"outcome": "deny", "code": "evidence_unavailable"},
     }

@@ -278,3 +278,29 @@ def test_a_folder_that_is_a_file_ends_the_start(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert str(tmp_path / "evidence") in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_an_overruling_that_cannot_be_written_is_written_later(hurried: Trial) -> None:
+    """The yes is durable by then: without its `overruled` the log would say other than the reply."""
+    hurried.faults.set("sync", delay_ms=800)
+    denial = hurried.ask()
+    hurried.faults.set("write", fail=errno.ENOSPC)  # the entry is written and being synced; its `overruled` is not
+    assert code_of(denial) == "deadline"
+    wait_until(lambda: hurried.bridge.get("/health/ready").status_code == 503)
+    hurried.until_well()
+    hurried.assert_whole()
+    about = [row.entry for row in hurried.rows() if row.entry.get("decision_id") == denial["decision_id"]]
+    assert [(e["kind"], e["overruled"], e["reply"]["code"]) for e in about] == [("overruled", "allow", "deadline")]
+
+
+def test_what_was_denied_for_the_deadline_is_overruled_as_that(hurried: Trial) -> None:
+    """The sync ends in a failure after the reply, and the entry comes to light all the same."""
+    hurried.faults.set("sync", delay_ms=800, fail=errno.EIO, count=1)
+    denial = hurried.ask()
+    assert code_of(denial) == "deadline"
+    wait_until(lambda: hurried.bridge.get("/health/ready").status_code == 503)
+    hurried.until_well()
+    hurried.assert_whole()
+    about = [row.entry for row in hurried.rows() if row.entry.get("decision_id") == denial["decision_id"]]
+    decision = [row for row in hurried.rows() if row.entry["id"] == denial["decision_id"]]
+    assert [e["reply"]["code"] for e in about] == ["deadline"] * len(decision)
