@@ -31,6 +31,7 @@ class SqliteStore:
         self._folder, self._instance = folder, instance
         self._connection: sqlite3.Connection | None = None
         self._turn = Turn(folder)
+        self._files: dict[str, tuple[int, int] | None] = {}
         self._run = 0
         self._iseq = 0
         self.epoch = 0
@@ -58,6 +59,8 @@ class SqliteStore:
         self._disconnect()
         try:
             with self._turn.taken():
+                if self._look()[""] != self._files[""]:
+                    raise EvidenceUnavailable(f"{DATABASE} was removed or replaced: put it back, or end the bridge")
                 self._connect()
                 row = self._db.execute("SELECT max(iseq) + 1 FROM entry WHERE run = ?", (self._run,)).fetchone()
                 self._iseq = row[0] or 0
@@ -68,9 +71,14 @@ class SqliteStore:
         """Makes the records durable, all or none, in this order. EvidenceUnavailable: none may be taken as written."""
         try:
             with self._turn.taken():
-                return self._commit(records)
+                receipts = self._commit(records)
+            now = self._look()
         except (OSError, sqlite3.Error) as error:
             raise EvidenceUnavailable(f"the log cannot be written: {error}") from error
+        # SQLite goes on writing to a file that has no name any more, and what stands there goes with the handle.
+        if now != self._files:
+            raise EvidenceUnavailable(f"a file of the log in {self._folder} was removed or replaced")
+        return receipts
 
     def holds(self, ids: Sequence[str]) -> set[str]:
         """Which of these entry ids are in the log."""
@@ -103,6 +111,18 @@ class SqliteStore:
         if busy:
             raise sqlite3.OperationalError("a reader holds the log; trying again")
         db.executescript(_SCHEMA)
+        self._files = self._look()
+
+    def _look(self) -> dict[str, tuple[int, int] | None]:
+        """Which files stand under the names of the log's now; None: there is none."""
+        found: dict[str, tuple[int, int] | None] = {}
+        for ending in ("", "-wal", "-shm"):
+            try:
+                status = Path(f"{self._folder / DATABASE}{ending}").stat()
+                found[ending] = status.st_dev, status.st_ino
+            except FileNotFoundError:
+                found[ending] = None
+        return found
 
     def _disconnect(self) -> None:
         if self._connection is not None:

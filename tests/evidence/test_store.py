@@ -144,3 +144,39 @@ def test_what_a_foreign_tool_computes_is_the_leaf_hash(store: SqliteStore, tmp_p
     (receipt,) = store.commit([record()])
     ((_, _, data, _),) = rows(tmp_path / "evidence")
     assert hashlib.sha256(bytes([0, *data])).digest() == receipt.leaf_hash
+
+
+@pytest.mark.parametrize("lost", ["", "-wal", "-shm"])
+def test_nothing_is_acknowledged_that_went_to_a_file_without_a_name(
+    store: SqliteStore, tmp_path: Path, lost: str
+) -> None:
+    """SQLite goes on writing to a file that was removed."""
+    file = tmp_path / "evidence" / f"{DATABASE}{lost}"
+    store.commit([record()])
+    (aside := tmp_path / "aside").hardlink_to(file)
+    file.unlink()
+    with pytest.raises(EvidenceUnavailable, match="removed"):
+        store.commit([record(1)])
+    if lost == "":
+        with pytest.raises(EvidenceUnavailable, match="removed"):
+            store.reopen()
+        assert not file.exists()
+        aside.rename(file)
+    store.reopen()
+    store.commit([record(2)])
+    found = [(index, iseq) for index, iseq, _, _ in rows(tmp_path / "evidence")]
+    assert found in ([(n, n) for n in range(2)], [(n, n) for n in range(3)])
+
+
+def test_a_log_that_was_replaced_is_not_written_to(store: SqliteStore, tmp_path: Path) -> None:
+    store.commit([record()])
+    other = tmp_path / "other"
+    another = SqliteStore(other, "test/0")
+    another.open()
+    another.close()
+    (other / DATABASE).replace(tmp_path / "evidence" / DATABASE)
+    with pytest.raises(EvidenceUnavailable, match="replaced"):
+        store.commit([record(1)])
+    for _ in range(2):
+        with pytest.raises(EvidenceUnavailable, match="replaced"):
+            store.reopen()
