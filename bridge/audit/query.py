@@ -110,13 +110,19 @@ class Queries:
             index.execute("INSERT INTO seen VALUES (?, ?)", (found.index, found.leaf_hash))
 
 
+def who(request: dict[str, Any], member: str) -> str | None:
+    """The id of the client or subject of a `request`; `evidence.mask` may have left a mere string of it."""
+    found = request.get(member)
+    return found.get("id") if isinstance(found, dict) else found
+
+
 def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
     request = entry.get("request", {})
-    client = request.get("client", {}).get("id")
+    client = who(request, "client")
     time_ms = parse_rfc3339(entry["time"]) or 0
     index.execute(
         "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (idx, entry["id"], time_ms, entry["kind"], client, request.get("subject", {}).get("id"), entry.get("outcome")),
+        (idx, entry["id"], time_ms, entry["kind"], client, who(request, "subject"), entry.get("outcome")),
     )
     if "decision_id" in entry:
         index.execute("INSERT INTO about VALUES (?, ?, ?)", (entry["decision_id"], entry["kind"], idx))

@@ -304,6 +304,17 @@ def test_no_log_is_said_so(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_who_is_masked_as_a_whole_is_shown_so(tmp_path: Path) -> None:
+    evidence = {"path": str(tmp_path / "evidence"), "mask": ["/client", "/subject"]}
+    with running_bridge(tmp_path, evidence=evidence) as bridge:
+        bridge.ask(request("read", client={"id": "quiet-shop"}))
+        for command in (["query"], ["query", "--client", "***", "--subject", "***"], ["show", "0"]):
+            done = CliRunner().invoke(cli, ["log", *command, "--config", str(bridge.config)], catch_exceptions=False)
+            assert done.exit_code == 0
+            assert "***" in done.stdout
+            assert "quiet-shop" not in done.stdout
+
+
 @pytest.mark.parametrize("command", ["", "log", "log query", "log show", "check", "serve", "policy"])
 def test_help_is_0(command: str) -> None:
     done = CliRunner().invoke(cli, [*command.split(), "--help"])

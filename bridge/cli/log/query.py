@@ -9,7 +9,7 @@ import click
 import orjson
 from typing_extensions import override
 
-from bridge.audit.query import Filter, Queries
+from bridge.audit.query import Filter, Queries, who
 from bridge.audit.reader import Found
 from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option, json_option
@@ -102,7 +102,7 @@ def _line(one: Found) -> str:
     scopes = " ".join(f"{s}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
     mark = "!" if entry.get("exceptions") or one.overruled else " "
     overruled = "  OVERRULED: the caller was denied" if one.overruled else ""
-    client = request.get("client", {}).get("id", "-")
+    client = who(request, "client") or "-"
     outcome = entry.get("outcome", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
     return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{overruled}"
