@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from bridge.audit.reader import Found, LogReader
 from bridge.evidence.files import INDEX
@@ -59,7 +60,7 @@ class Queries:
     def kept(self) -> sqlite3.Connection | None:
         """The query tables as they lie on disk, read only; None when there are none yet."""
         path = self._reader.folder / INDEX
-        return sqlite3.connect(f"file:{path}?mode=ro", uri=True) if path.exists() else None
+        return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
 
     def derived(self, last: int) -> sqlite3.Connection:
         """Query tables made anew of the entries up to `last`, beside those on disk."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -39,13 +40,18 @@ class LogReader:
 
     def __init__(self, folder: Path) -> None:
         path = folder / DATABASE
-        if not path.is_file():
-            raise EvidenceUnavailable(f"there is no log in {folder}")
         self.folder = folder
         try:
-            self.db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-            self.db.execute("SELECT 1 FROM entry LIMIT 1")
-        except sqlite3.Error as error:
+            if not path.exists():
+                raise EvidenceUnavailable(f"there is no log in {folder}")
+            try:
+                self.db = _opened(f"file:{quote(str(path))}?mode=ro")
+            except sqlite3.OperationalError:
+                # In a folder that we may not write to SQLite cannot share a log; one that is at rest it can read alone.
+                if Path(f"{path}-wal").exists():
+                    raise
+                self.db = _opened(f"file:{quote(str(path))}?immutable=1")
+        except (OSError, sqlite3.Error) as error:
             raise EvidenceUnavailable(f"the log in {folder} cannot be read: {error}") from error
 
     def size(self) -> int:
@@ -89,3 +95,13 @@ class LogReader:
 
     def close(self) -> None:
         self.db.close()
+
+
+def _opened(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True, timeout=10)
+    try:
+        db.execute("SELECT 1 FROM entry LIMIT 1")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

@@ -1,7 +1,11 @@
 """The reader: what was just written is found, the query tables are only derived, and every filter filters."""
 
+import contextlib
+import os
 import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +154,45 @@ def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
 def test_no_log_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(EvidenceUnavailable, match="there is no log in"):
         LogReader(tmp_path)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root reads everything: as somebody else, a mode means what it says."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_log_that_may_be_read_and_not_written_is_read() -> None:
+    """A copy on a medium for auditors: SQLite alone would want to write beside it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write(folder, decision(0), decision(1))
+        for file in folder.iterdir():
+            file.chmod(0o444)
+        folder.chmod(0o555)
+        with unprivileged():
+            assert found(folder) == [1, 0]
+        folder.chmod(0o700)
+
+
+def test_a_folder_that_may_not_be_entered_is_a_clear_error() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place), decision(0))
+        Path(place).chmod(0)
+        with unprivileged(), pytest.raises(EvidenceUnavailable, match="Permission denied"):
+            LogReader(Path(place))
+        Path(place).chmod(0o700)
+
+
+def test_a_folder_is_a_path_and_not_an_address(tmp_path: Path) -> None:
+    folder = tmp_path / "a?b#c%41"
+    write(folder, decision(0))
+    assert found(folder) == [0]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
