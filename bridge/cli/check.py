@@ -99,9 +99,9 @@ async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, repo
 
 def _check_log(settings: Settings, report: Report) -> None:
     folder = Path(settings.evidence.path)
-    if not folder.exists():
-        parent = next(p for p in folder.absolute().parents if p.exists())
-        if parent.is_dir() and os.access(parent, os.W_OK):
+    if not os.path.lexists(folder):  # nor where we may not look: the nearest parent is then the one that is closed
+        parent = next(p for p in folder.absolute().parents if os.path.lexists(p))
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
             report.add("log", "good", f"{folder} does not exist yet and will be made")
         else:
             report.add("log", "bad", f"{folder} cannot be made, since {parent} is not writable: set evidence.path")

@@ -1,11 +1,8 @@
 """The reader: what was just written is found, the query tables are only derived, and every filter filters."""
 
-import contextlib
-import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from bridge.evidence.files import DATABASE, INDEX
 from bridge.evidence.store import SqliteStore
 from bridge.model.times import parse_rfc3339, uuid7
 from bridge.ports import Record
+from tests.support.rights import unprivileged
 
 
 def decision(n: int, **members: Any) -> Record:
@@ -154,19 +152,6 @@ def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
 def test_no_log_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(EvidenceUnavailable, match="there is no log in"):
         LogReader(tmp_path)
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root reads everything: as somebody else, a mode means what it says."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_log_that_may_be_read_and_not_written_is_read() -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from bridge.cli.main import cli
 from tests.support.bridge import caller, run_cli, running_bridge, write_config
 from tests.support.policies import POLICIES, write_policies
+from tests.support.rights import unprivileged
 
 
 def check(config: Path, code: int) -> list[tuple[str, str, str]]:
@@ -146,6 +149,19 @@ def test_a_log_that_is_none(tmp_path: Path) -> None:
     evidence.mkdir()
     (evidence / "evidence.sqlite").write_bytes(b"this is no database, and long enough to be told from one" * 20)
     assert str(evidence) in of(check(write_config(tmp_path), 1), "log", "bad")
+
+
+def test_a_log_below_a_folder_that_is_closed_to_us() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        closed = Path(place) / "closed"
+        closed.mkdir(mode=0)
+        config = write_config(Path(place) / "c", evidence={"path": str(closed / "evidence")})
+        with unprivileged():
+            done = CliRunner().invoke(cli, ["check", "--config", str(config)], catch_exceptions=False)
+        closed.chmod(0o700)
+    assert done.exit_code == 1
+    assert f"cannot be made, since {closed} is not writable: set evidence.path" in done.stdout
 
 
 def test_beside_a_running_bridge_the_log_is_good_and_left_alone(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """What a policy set is refused for at load, each alone; and what looks alike and is accepted."""
 
-import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from bridge.model.policy import PolicySet
 from bridge.policy import source
 from bridge.policy.load import load
 from tests.policy.sets import GATE, Kernel, write
+from tests.support.rights import unprivileged
 
 Files = dict[str, str | bytes]
 ALLOWED = "allowed here: issuance.gate, issuance.scope[S], issuance.scope_prefix[P], authzen.resource[T]"
@@ -296,19 +295,6 @@ def test_named_pipe_is_refused_since_reading_it_would_never_end(opa: Path, tmp_p
     os.mkfifo(folder / "x.rego")
     with pytest.raises(PolicyRefused, match=r"x\.rego is no file"):
         load(folder, opa)
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root reads everything: as somebody else, a mode means what it says."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.parametrize("closed", ["helpers", "helpers/deeper", "helpers/h.rego", "helpers/data.json", "."])
