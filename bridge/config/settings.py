@@ -195,10 +195,14 @@ def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] 
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigFault(f"{file}: {error}") from error
-    # Within a section pydantic-settings refuses what it does not know; a misspelt section it would pass over.
+    # Within a section pydantic-settings refuses what it does not know; a misspelt section in the environment it would
+    # pass over, and some names at the top of the file are arguments of its own.
+    for name in values:
+        if name not in Settings.model_fields:
+            raise ConfigFault(f"{file}: {name}: {_no_such('section', Settings)}")
     for name in os.environ:
         if name.upper().startswith("BRIDGE__") and name.split("__")[1].lower() not in Settings.model_fields:
-            raise ConfigFault(f"{name}: there is no such section; there are {', '.join(Settings.model_fields)}")
+            raise ConfigFault(f"{name}: {_no_such('section', Settings)}")
     for section, keys in (overrides or {}).items():
         values[section] = {**values.get(section, {}), **keys}
     try:
@@ -214,4 +218,15 @@ def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] 
 def _describe(error: dict[str, Any]) -> str:
     key = ".".join(map(str, error["loc"]))
     text = str(error["msg"]).removeprefix("Value error, ")
+    section = error["loc"][0] if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        text = _no_such("key", CallerSection if section == "callers" else type(Settings.model_fields[section].default))
+    elif error["type"] == "tuple_type":
+        text = "must be a list"
+    elif error["type"] == "model_type":
+        text = f"must be a table, as in {'[[callers]]' if section == 'callers' else f'[{section}]'}"
     return f"{key}: {text}" if key else text
+
+
+def _no_such(what: str, model: type[BaseModel]) -> str:
+    return f"there is no such {what}; there are {', '.join(model.model_fields)}"

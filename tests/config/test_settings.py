@@ -156,6 +156,28 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, named: str) -> 
     assert HASH not in str(refused.value)
 
 
+CALLER_KEYS = "there are name, roles, token_sha256, tls_san, issuer, doors, grant_types"
+
+ALLOWED = [
+    ("[serving]\nport = 1\n", "serving: there is no such section; there are server, policy, engine, evidence, log"),
+    ('_env_file = "x"\n', "_env_file: there is no such section"),
+    ("[policy]\npth = 1\n", "policy.pth: there is no such key; there are path, max_token_lifetime_s"),
+    (AS + "tokn = 1\n", f"callers.0.tokn: there is no such key; {CALLER_KEYS}"),
+    ("server = 3\n", "server: must be a table, as in [server]"),
+    ("[[server]]\nport = 1\n", "server: must be a table, as in [server]"),
+    ('[callers]\nname = "as"\n', "callers: must be a list"),
+    ('callers = ["as"]\n', "callers.0: must be a table, as in [[callers]]"),
+    ('[server]\nsecret_names = "pin"\n', "server.secret_names: must be a list"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), ALLOWED, ids=range(len(ALLOWED)))
+def test_what_is_allowed_is_told_in_words_of_the_file(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigFault) as refused:
+        load(tmp_path, text)
+    assert told in str(refused.value)
+
+
 def test_a_certificate_name_may_belong_to_one_caller_only(tmp_path: Path) -> None:
     known = '[[callers]]\nname = "{}"\nroles = ["token_service"]\ntls_san = "as.example"\n'
     text = TLS + 'client_ca = "c"\n' + known.format("a") + known.format("b")
