@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.audit.reader import Found, LogReader
+from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import INDEX
 from bridge.model.times import parse_rfc3339
 
@@ -105,7 +106,12 @@ class Queries:
             last = None
         found = None
         for found in self._reader.walk(last[0] + 1 if last else 0, None if until is None else until + 1):
-            _add(index, found.index, found.entry)
+            try:
+                _add(index, found.index, found.entry)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise EvidenceUnavailable(
+                    f"entry {found.index} in {self._reader.folder} is none that a bridge writes: compare it with a copy"
+                ) from error
         if found is not None:
             index.execute("DELETE FROM seen")
             index.execute("INSERT INTO seen VALUES (?, ?)", (found.index, found.leaf_hash))

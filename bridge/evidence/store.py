@@ -109,7 +109,7 @@ class SqliteStore:
         db.execute("PRAGMA synchronous = FULL")
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise sqlite3.OperationalError("a reader holds the log; trying again")
+            raise sqlite3.OperationalError("another program reads the log and does not end: end it")
         db.executescript(_SCHEMA)
         self._files = self._look()
 

@@ -181,3 +181,14 @@ def test_a_folder_is_a_path_and_not_an_address(tmp_path: Path) -> None:
     write(folder, decision(0))
     assert found(folder) == [0]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"{}", b"[]", b'"x"', b"\xff", b'{"id": "i", "kind": "k", "time": 5, "request": 1}']
+)
+def test_an_entry_that_was_changed_beyond_reading_is_named(folder: Path, data: bytes) -> None:
+    with sqlite3.connect(folder / DATABASE) as db:
+        db.execute("UPDATE entry SET bytes = ? WHERE idx = 1", (data,))
+    db.close()
+    with pytest.raises(EvidenceUnavailable, match="entry 1 in "):
+        found(folder)
