@@ -82,6 +82,7 @@ def test_the_policy_of_the_readme_passes_with_its_test(tmp_path: Path) -> None:
         ["fmt", "--list", "--fail", policies],
         ["check", "--strict", "--capabilities", kernel / "capabilities.json", *joined],
         ["test", "--fail-on-empty", "--run", "issuance_test.reports_read", policies, kernel / "lib.rego"],
+        ["test", "--coverage", "--threshold", "100", policies, kernel / "lib.rego", kernel / "lib_test.rego"],
     ):
         done = subprocess.run([opa, *map(str, arguments)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
