@@ -1,7 +1,6 @@
 """Group commit with one writer: all who arrive during one sync share the next one. No timer."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,10 +76,11 @@ class GroupCommitJournal:
     def append_quietly(self, record: Record, *, denials: int) -> None:
         def note_loss(done: asyncio.Future[Receipt]) -> None:
             if not done.cancelled() and done.exception() is not None:
-                if record.entry["kind"] == "overruled":
+                kind, decided = record.entry["kind"], record.entry.get("decision_id")
+                if kind == "overruled":
                     self._owed[record.entry["decision_id"]] = record
                 self.denied_unrecorded(denials)
-                log.error("denied_unrecorded", kind=record.entry["kind"], denials=denials)
+                log.error("denied_unrecorded", kind=kind, denials=denials, decision_id=decided)
 
         self.append(record).add_done_callback(note_loss)
 
@@ -126,8 +126,10 @@ class GroupCommitJournal:
                 raise EvidenceUnavailable("not every entry was acknowledged")
             self._metrics.batch(len(records))
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
+            try:
                 self._acknowledge(batch, await commit)
+            except Exception as error:  # noqa: BLE001 - as below
+                self._refuse(batch, str(error))
             raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing may be taken as written
             await self._stop_and_recover(batch, records, error)
@@ -141,6 +143,11 @@ class GroupCommitJournal:
                 waiting.done.set_result(receipts[position])
             position += len(waiting.records)
 
+    def _refuse(self, batch: list[_Waiting], reason: str) -> None:
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_exception(EvidenceUnavailable(reason))
+
     async def _stop_and_recover(self, batch: list[_Waiting], records: list[Record], error: Exception) -> None:
         self._fault = str(error) or type(error).__name__
         if self._denied == 0:
@@ -148,9 +155,7 @@ class GroupCommitJournal:
         self._doubtful.extend(records)
         log.error("evidence_writer_stopped", reason=self._fault, entries=len(records))
         waiting, self._pending = [*batch, *self._pending], []
-        for one in waiting:
-            if not one.done.done():
-                one.done.set_exception(EvidenceUnavailable(self._fault))
+        self._refuse(waiting, self._fault)
         for attempt in range(1_000_000_000):
             await asyncio.sleep(RECOVER_S[min(attempt, len(RECOVER_S) - 1)])
             try:

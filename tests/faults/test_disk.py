@@ -304,3 +304,18 @@ def test_what_was_denied_for_the_deadline_is_overruled_as_that(hurried: Trial) -
     about = [row.entry for row in hurried.rows() if row.entry.get("decision_id") == denial["decision_id"]]
     decision = [row for row in hurried.rows() if row.entry["id"] == denial["decision_id"]]
     assert [e["reply"]["code"] for e in about] == ["deadline"] * len(decision)
+
+
+def test_what_is_lost_in_the_last_commit_is_in_the_process_log(hurried: Trial) -> None:
+    """The log says yes, the caller was told no, and nobody is left to say so in the log."""
+    hurried.faults.set("sync", delay_ms=800)
+    denial = hurried.ask()
+    assert code_of(denial) == "deadline"
+    syncs = hurried.faults.count("sync")
+    hurried.faults.set("sync", delay_ms=800, fail=errno.EIO)
+    wait_until(lambda: hurried.faults.count("sync") > syncs)  # of the `overruled` entry
+    hurried.bridge.process.terminate()
+    hurried.bridge.process.wait(20)
+    (lost,) = hurried.bridge.log_events("denied_unrecorded")
+    assert (lost["kind"], lost["denials"], lost["decision_id"]) == ("overruled", 1, denial["decision_id"])
+    assert [event["denied"] for event in hurried.bridge.log_events("denied_unrecorded_at_stop")] == [1]
