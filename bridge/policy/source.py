@@ -53,7 +53,7 @@ def _mark(file: str, found: os.stat_result) -> tuple[object, ...]:
 
 def _read_folder(folder: Path) -> Source:
     if not folder.is_dir():
-        raise PolicyRefused([f"{folder} is neither a folder nor a bundle"])
+        raise PolicyRefused([f"{folder} is neither a folder nor a bundle (policy.path)"])
     source, total, marks = Source(), 0, []
     for name in _names(folder):
         if not (folder / name).is_file():

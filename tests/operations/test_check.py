@@ -128,7 +128,7 @@ def test_a_policy_set_that_is_refused(tmp_path: Path, package: str, rules: str, 
 
 def test_no_policy_folder(tmp_path: Path) -> None:
     found = check(write_config(tmp_path, tmp_path / "nowhere"), 1)
-    assert "nowhere is neither a folder nor a bundle" in of(found, "policies", "bad")
+    assert "nowhere is neither a folder nor a bundle (policy.path)" in of(found, "policies", "bad")
 
 
 def test_another_version_of_opa(tmp_path: Path) -> None:
