@@ -315,6 +315,18 @@ def test_who_is_masked_as_a_whole_is_shown_so(tmp_path: Path) -> None:
             assert "quiet-shop" not in done.stdout
 
 
+def test_no_caller_can_forge_a_line(tmp_path: Path) -> None:
+    forged = "x\n         9 2026-01-01T00:00:00.000Z decision  allow       admin                pay=allow"
+    with running_bridge(tmp_path) as bridge:
+        bridge.ask(request("read", forged, "\x1b[2J", "a=allow b", "\u202e", client={"id": "c   pay=allow\x9b"}))
+        done = CliRunner().invoke(cli, ["log", "query", "--config", str(bridge.config)])
+    (line,) = done.stdout.splitlines()
+    assert line.isprintable()
+    words = line.split()
+    assert [word for word in words if word.endswith("=allow")] == ["read=allow"]
+    assert r"c\x20\x20\x20pay=allow\x9b" in words
+
+
 @pytest.mark.parametrize("command", ["", "log", "log query", "log show", "check", "serve", "policy"])
 def test_help_is_0(command: str) -> None:
     done = CliRunner().invoke(cli, [*command.split(), "--help"])

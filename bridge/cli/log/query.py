@@ -99,10 +99,16 @@ def _marks(entry: dict[str, Any]) -> str:
 def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
-    scopes = " ".join(f"{s}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
+    scopes = " ".join(f"{_word(s)}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
     mark = "!" if entry.get("exceptions") or one.overruled else " "
     overruled = "  OVERRULED: the caller was denied" if one.overruled else ""
-    client = who(request, "client") or "-"
+    client = _word(who(request, "client") or "-")
     outcome = entry.get("outcome", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
     return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{overruled}"
+
+
+def _word(text: str) -> str:
+    """What a caller sent, as one word: a line break or an escape sequence in a scope must not forge a line."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown.replace(" ", r"\x20")
