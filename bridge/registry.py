@@ -6,9 +6,8 @@ from pathlib import Path
 from aiohttp import web
 
 from bridge.config.settings import EngineSection
-from bridge.doors.log_files import PATH as LOG_PATH
+from bridge.doors import log_files, native
 from bridge.doors.log_files import LogFilesDoor
-from bridge.doors.native import PATH as NATIVE_PATH
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor
 from bridge.engines.managed import ManagedOpa
@@ -22,11 +21,15 @@ ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
-def routes(native: NativeDoor, log_files: LogFilesDoor, operations: OperationsDoor) -> list[web.RouteDef]:
+DOORS = (native.NAME, log_files.NAME)
+"""What `doors` of a caller may name."""
+
+
+def routes(issuance: NativeDoor, files: LogFilesDoor, operations: OperationsDoor) -> list[web.RouteDef]:
     """Everything that is served."""
     return [
-        web.post(NATIVE_PATH, native.post),
-        web.get(LOG_PATH, log_files.get),
+        web.post(native.PATH, issuance.post),
+        web.get(log_files.PATH, files.get),
         web.get("/health/live", operations.live),
         web.get("/health/ready", operations.ready),
         web.get("/metrics", operations.metrics),

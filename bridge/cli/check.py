@@ -18,7 +18,7 @@ from bridge.model.policy import GATE, PolicySet
 from bridge.ops.logging import configure_logging
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
-from bridge.registry import ENGINES
+from bridge.registry import DOORS, ENGINES
 from bridge.server import tls_context
 
 T = TypeVar("T")
@@ -60,6 +60,10 @@ def _check_all(settings: Settings, report: Report) -> None:
         report.add(
             "configuration", "warn", "policy.max_token_lifetime_s is not set: only policies limit a token's life"
         )
+    for caller in settings.callers:
+        for door in sorted(set(caller.doors or ()) - set(DOORS)):
+            text = f"caller {caller.name!r} may use the door {door!r}, which there is not; there are {', '.join(DOORS)}"
+            report.add("callers", "warn", text)
     if _try(report, "tls", lambda: tls_context(settings)) is not None:
         report.add("tls", "good", "certificate and key fit")
     opa = _try(report, "opa", lambda: find_opa(settings.engine.opa))

@@ -32,6 +32,6 @@ def run() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(1)
-    except BridgeError as error:
+    except (BridgeError, OSError) as error:
         click.echo(f"issuance-bridge: {error}", err=True)
         sys.exit(1)

@@ -30,7 +30,9 @@ def build(config: Path | None, output: Path) -> None:
     policy_set = load(Path(settings.policy.path), opa)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(policy_set.bundle)
+        new = output.with_name(f".{output.name}.new")  # a full disk must not cost the bundle that is there
+        new.write_bytes(policy_set.bundle)
+        new.rename(output)
     except OSError as error:
         raise ConfigFault(f"{output} cannot be written: {error.strerror}") from error
     click.echo(f"{output}: revision {policy_set.revision}, {len(policy_set.bundle)} bytes")

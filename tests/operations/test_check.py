@@ -237,3 +237,8 @@ def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
     assert "neither a folder nor a bundle" in done.stderr
     assert "ended at its start" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_door_that_there_is_not(tmp_path: Path) -> None:
+    found = check(write_config(tmp_path, callers=[caller("as", doors=["native", "nativ"])]), 0)
+    assert "'nativ', which there is not; there are native, log" in of(found, "callers", "warn")

@@ -163,3 +163,17 @@ def test_a_misspelt_key_stops_every_command(tmp_path: Path, command: list[str]) 
     assert done.returncode == 1
     assert "server.prot" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_output_that_cannot_be_written_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bridge", "policy", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
