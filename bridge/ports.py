@@ -54,12 +54,14 @@ class Record:
     """One entry on its way to the log.
 
     `entry` lacks what the writer adds in its transaction: instance, epoch, iseq. `input` is the exact document that
-    the engine saw, kept beside the log under its SHA-256.
+    the engine saw, kept beside the log under its SHA-256. `state`: what the log knows once the entry is durable (a name
+    and its value), for comparing later.
     """
 
     entry: dict[str, Any]
     input: bytes | None = None
     input_digest: bytes | None = None
+    state: tuple[str, bytes] | None = None
 
 
 class Journal(Protocol):

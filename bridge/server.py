@@ -5,10 +5,12 @@ import gc
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
 
+from bridge import __version__
 from bridge.config.settings import Settings
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
@@ -18,10 +20,13 @@ from bridge.doors.native import MAX_BODY_BYTES, NativeDoor
 from bridge.doors.operations import OperationsDoor
 from bridge.errors import ConfigFault
 from bridge.evidence import keys
+from bridge.evidence.access import Accesses
+from bridge.evidence.changes import config_state, policy_state
+from bridge.evidence.chronicle import Chronicle
 from bridge.evidence.files import LOG
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.publication import Publication
-from bridge.evidence.publish import Publisher
+from bridge.evidence.publish import Publisher, last_checkpoint
 from bridge.evidence.store import SqliteStore
 from bridge.model.mask import SecretMask, parse_pointer
 from bridge.model.times import now_ms
@@ -47,7 +52,7 @@ class Bridge:
     """One worker: an engine, a log, the doors. `start` either succeeds whole or raises a BridgeError."""
 
     def __init__(self, settings: Settings, *, worker: int = 0) -> None:
-        self._settings = settings
+        self._settings, self._worker = settings, worker
         self._opa = find_opa(settings.engine.opa)
         self.metrics = Metrics()
         server, evidence = settings.server, settings.evidence
@@ -60,7 +65,14 @@ class Bridge:
         publisher = Publisher(folder, signer, evidence.high_water) if worker == 0 else None
         self.publication = Publication(publisher, self.metrics) if publisher else None
         self.admission = Admission(server.max_in_flight, self.journal)
-        self.policies = PolicyWatch(Path(settings.policy.path), self._opa, self.engine, self.metrics)
+        self.chronicle = Chronicle(
+            self.journal, self.metrics.tally, self._state, lambda: last_checkpoint(folder), primary=worker == 0
+        )
+        self.accesses = Accesses(self.journal)
+        self._vkey = str(signer.verifier)
+        self.policies = PolicyWatch(
+            Path(settings.policy.path), self._opa, self.engine, self.metrics, self.chronicle.changed
+        )
         self.decide = Decide(
             self.engine,
             self.admission,
@@ -80,7 +92,9 @@ class Bridge:
         try:
             if self.publication is not None:
                 await self.publication.start()
+            await self.chronicle.start({"version": __version__, "worker": self._worker})
             await self.policies.start()
+            await self.chronicle.changed()
         except BaseException:
             await self.engine.close()
             await self.journal.close()
@@ -89,6 +103,8 @@ class Bridge:
             asyncio.create_task(self.policies.run(), name="policy-watch"),
             asyncio.create_task(self.admission.summarize_forever(), name="overload-summary"),
             asyncio.create_task(self._observe_forever(), name="gauges"),
+            asyncio.create_task(self.chronicle.run(), name="heartbeat"),
+            asyncio.create_task(self.accesses.tell_forever(), name="accesses"),
         ]
         if self.publication is not None:
             self._background.append(asyncio.create_task(self.publication.run(), name="publication"))
@@ -127,7 +143,7 @@ class Bridge:
         callers = Callers(settings.callers)
         openapi = openapi_document()
         native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
-        log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG)
+        log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
         app.add_routes(routes(native, log_files, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
         return app
 
@@ -145,6 +161,15 @@ class Bridge:
         if self.publication is not None and self.publication.fault is not None:
             found.append(f"the log is not published: {self.publication.fault}")
         return found
+
+    def _state(self) -> dict[str, dict[str, Any]]:
+        """What the log tells the changes of."""
+        state = {"config": config_state(self._settings.model_dump(mode="json")), "key": {"vkey": self._vkey}}
+        if self.policies.current is not None:
+            settings = self._settings
+            where = {"url": settings.engine.url} if settings.engine.kind == "opa" else {"path": settings.policy.path}
+            state["policy"] = {**policy_state(self.policies.current), "brought_by": where}
+        return state
 
     def observe(self) -> None:
         self.metrics.state(
@@ -167,6 +192,8 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self.admission.summarize()
+        await self.accesses.tell()
+        await self.chronicle.stop()
         await self.journal.close()
         if self.publication is not None:
             await self.publication.close()

@@ -22,6 +22,7 @@ _SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 class Filter:
     """All that is set must hold; `since` and `until` in ms since the epoch, `until` not included."""
 
+    kind: str | None = None
     client: str | None = None
     subject: str | None = None
     scope: str | None = None
@@ -158,6 +159,7 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     owner = None if wanted.owner is None else f"%{_like(wanted.owner)}%"
     for sql, value in (
         ("d.outcome = ?", wanted.outcome if wanted.scope is None else None),
+        ("d.kind = ?", wanted.kind),
         ("d.client = ?", wanted.client),
         ("d.subject = ?", wanted.subject),
         ("d.idx IN (SELECT idx FROM decision_rule WHERE ? IN (code, package || '/' || code))", wanted.rule),

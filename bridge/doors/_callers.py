@@ -17,9 +17,9 @@ ALL_ROLES: frozenset[Role] = frozenset({"token_service", "auditor", "operator"})
 class CallerRefused(Exception):
     """401 (nobody we know) or 403 (may not do this); 421 (a host name that is not ours)."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, caller: str | None = None) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.caller = status, reason, caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class AuthenticatedCaller:
     def require(self, role: Role, door: str | None = None) -> None:
         """CallerRefused (403) when this caller may not."""
         if role not in self.roles or (door is not None and self.doors is not None and door not in self.doors):
-            raise CallerRefused(403, "forbidden")
+            raise CallerRefused(403, "forbidden", self.name)
 
     def require_grant_type(self, grant_type: str) -> None:
         if self.grant_types is not None and grant_type not in self.grant_types:
-            raise CallerRefused(403, "forbidden_grant_type")
+            raise CallerRefused(403, "forbidden_grant_type", self.name)
 
 
 class Callers:

@@ -46,7 +46,7 @@ async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> w
     try:
         return await handler(request)
     except CallerRefused as refused:
-        metrics.refused(refused.reason)
+        metrics.refused(refused.reason, refused.caller)
         log.warning("call_refused", reason=refused.reason, path=request.path[:128])
         headers = {"WWW-Authenticate": 'Bearer realm="issuance-bridge"'} if refused.status == 401 else None
         text = {401: "unknown caller", 403: "not allowed", 421: "Host must be localhost or a loopback address"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -18,14 +19,15 @@ _FILES = {"checkpoint": "no-cache", "vkey": "no-cache"}
 
 
 class LogFilesDoor:
-    """Serves the files below `folder`, by the names that tlog-tiles gives them and no others."""
+    """Serves the files below `folder`, by the names of tlog-tiles; `note(caller, door, file)` puts it on record."""
 
-    def __init__(self, callers: Callers, folder: Path) -> None:
-        self._callers, self._folder = callers, folder
+    def __init__(self, callers: Callers, folder: Path, note: Callable[[str, str, str], None]) -> None:
+        self._callers, self._folder, self._note = callers, folder, note
 
     async def get(self, request: web.Request) -> web.Response:
         """One file, or 404; CallerRefused for who is no auditor."""
-        self._callers.authenticate(request).require("auditor", NAME)
+        caller = self._callers.authenticate(request)
+        caller.require("auditor", NAME)
         name = request.match_info["file"]
         cache = _FILES.get(name) or (_FOR_EVER if _TILE.fullmatch(name) else None)
         if cache is None:
@@ -36,6 +38,7 @@ class LogFilesDoor:
             raise web.HTTPNotFound from None
         kind = "text/plain; charset=utf-8" if name in _FILES else "application/octet-stream"
         response = web.Response(body=data, headers={"Content-Type": kind, "Cache-Control": cache})
-        if name.startswith("tile/entries/"):
+        if name.startswith("tile/entries/"):  # the rest tells nothing of anybody
+            self._note(caller.name, NAME, name)
             response.enable_compression()
         return response

@@ -25,7 +25,11 @@ class Store(Protocol):
     def reopen(self) -> None: ...
     def commit(self, records: Sequence[Record]) -> list[Receipt]: ...
     def holds(self, ids: Sequence[str]) -> set[str]: ...
+    def recall(self, name: str) -> bytes | None: ...
     def close(self) -> None: ...
+
+    @property
+    def last_iseq(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class GroupCommitJournal:
         self._pending: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._peak = 0
         self._fault: str | None = None
         self._fault_since_ms = 0
         self._denied = 0
@@ -56,6 +61,21 @@ class GroupCommitJournal:
     def fault(self) -> str | None:
         """Why nothing is acknowledged now; None when the log is written."""
         return self._fault
+
+    @property
+    def last_iseq(self) -> int:
+        """The counter of the last entry that this worker wrote; -1 before the first."""
+        return self._store.last_iseq
+
+    def take_peak(self) -> int:
+        """How many requests waited for the disk at most, since this was last asked."""
+        peak, self._peak = self._peak, len(self._pending)
+        return peak
+
+    async def recall(self, name: str) -> bytes | None:
+        """What the log knows under this name."""
+        value: bytes | None = await self._in_thread(self._store.recall, name)
+        return value
 
     async def start(self) -> None:
         """Opens the log. EvidenceUnavailable when it cannot be opened."""
@@ -70,6 +90,7 @@ class GroupCommitJournal:
             done.set_exception(EvidenceUnavailable("too many entries wait for the disk"))
         else:
             self._pending.append(_Waiting(records, done))
+            self._peak = max(self._peak, len(self._pending))
             self._wake.set()
         return done
 

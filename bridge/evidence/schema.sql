@@ -35,3 +35,8 @@ CREATE TABLE IF NOT EXISTS key (
     vkey TEXT PRIMARY KEY,
     since TEXT NOT NULL
 ) STRICT;
+-- What the log last told of policies, configuration and key: changes are told against it.
+CREATE TABLE IF NOT EXISTS state (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;

@@ -88,6 +88,19 @@ class SqliteStore:
                 found.add(entry_id)
         return found
 
+    def recall(self, name: str) -> bytes | None:
+        """What the log knows under this name; EvidenceUnavailable when it cannot be read now."""
+        try:
+            row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        except sqlite3.Error as error:
+            raise EvidenceUnavailable(f"the log cannot be read: {error}") from error
+        return row[0] if row else None
+
+    @property
+    def last_iseq(self) -> int:
+        """The counter of the last entry that was written; -1 before the first."""
+        return self._iseq - 1
+
     def close(self) -> None:
         """Closes the log; what was committed stays."""
         self._disconnect()
@@ -147,6 +160,7 @@ class SqliteStore:
         try:
             (index,) = db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
             entries, inputs, receipts = [], [], []
+            states = [record.state for record in records if record.state is not None]
             for offset, record in enumerate(records):
                 iseq = self._iseq + offset
                 data = canonical({**record.entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
@@ -157,6 +171,8 @@ class SqliteStore:
                     inputs.append((record.input_digest, record.input))
             db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", entries)
             db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", inputs)
+            if states:
+                db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", states)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:

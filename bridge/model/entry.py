@@ -68,3 +68,17 @@ def _without_long_names(entry: dict[str, Any]) -> dict[str, Any]:
         return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[:LONG_NAME]
 
     return {**entry, "request": cut(entry["request"]), "shortened": ["request", "claims", "titles", "names"]}
+
+
+def chunks(items: list[dict[str, Any]], limit: int) -> list[list[dict[str, Any]]]:
+    """`items` in their order, in lists of at most `limit` bytes each (or of one item that alone is larger)."""
+    found: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for item in items:
+        length = len(canonical(item)) + 1
+        if found[-1] and size + length > limit:
+            found.append([])
+            size = 0
+        found[-1].append(item)
+        size += length
+    return found

@@ -24,6 +24,7 @@ class Package:
 class PolicySet:
     """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz).
 
+    `files`: module, or `data` for all data together -> SHA-256 (hex) of its content.
     `prefix_lengths` has each length once, longest first: a scope costs one look-up for each, however many prefixes.
     """
 
@@ -34,6 +35,7 @@ class PolicySet:
     prefixes: Mapping[str, str]
     prefix_lengths: tuple[int, ...]
     bundle: bytes
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def package_for(self, scope: str) -> str | None:
         """The name of the package that answers for `scope`: its own, else the longest prefix's, else None."""

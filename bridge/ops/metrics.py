@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from bridge.model.decision import Decision
+from bridge.ops.tally import Tally
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -19,6 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.tally = Tally()
         registry = self.registry
         self._decisions = Counter(
             "issuance_decisions", "Decisions by door and outcome.", ["door", "outcome"], registry=registry
@@ -81,6 +83,7 @@ class Metrics:
 
     def decided(self, door: str, decision: Decision, seconds: float) -> None:
         self._decision(door, decision.outcome.value).inc()
+        self.tally.decided(decision.outcome.value)
         self._decision_time(door).observe(seconds)
 
     def step(self, name: str, seconds: float) -> None:
@@ -94,8 +97,9 @@ class Metrics:
         finally:
             self.step(name, time.monotonic() - before)
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: str, caller: str | None = None) -> None:
         self._refused.labels(reason).inc()
+        self.tally.refused(caller)
 
     def denied_unrecorded(self, count: int) -> None:
         self._unrecorded.inc(count)

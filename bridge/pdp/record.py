@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
-from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit
+from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact, fit
 from bridge.model.mask import mask_pointers
 from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
@@ -241,19 +241,6 @@ def _split(entry: dict[str, Any]) -> list[dict[str, Any]]:
         if not rules:
             raise
     head = fit({**entry, "rules": [], "rules_follow": True})  # in entries of kind `rules`, same decision_id
-    parts = _chunks(rules, MAX_ENTRY_BYTES - 2048)
+    parts = chunks(rules, MAX_ENTRY_BYTES - 2048)
     common = {"v": 1, "kind": "rules", "time": entry["time"], "decision_id": entry["id"]}
     return [head, *({**common, "id": uuid7(now_ms()), "rules": part} for part in parts)]
-
-
-def _chunks(rules: list[dict[str, Any]], limit: int) -> list[list[dict[str, Any]]]:
-    chunks: list[list[dict[str, Any]]] = [[]]
-    size = 0
-    for rule in rules:
-        length = len(canonical(rule)) + 1
-        if size + length > limit:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(rule)
-        size += length
-    return chunks

@@ -39,7 +39,8 @@ def verify(found: Source, opa: Path) -> PolicySet:
         raise PolicyRefused([f"data: the key {key!r} cannot stand at the top of an OPA bundle" for key in unrooted])
     trees = parse(opa, modules)
     index = Index(trees)
-    digest = _digest(modules, data)
+    files = _files(modules, data)
+    digest = _digest(files)
     index_data = index.data(digest)
     if claimed is not None and claimed != index_data:
         raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
@@ -58,6 +59,7 @@ def verify(found: Source, opa: Path) -> PolicySet:
         prefixes=index.prefixes,
         prefix_lengths=index.prefix_lengths,
         bundle=bundle.write(everything, all_data, roots, digest),
+        files=files,
     )
 
 
@@ -127,11 +129,16 @@ def _merge(into: dict[str, Any], value: dict[str, Any], name: str) -> None:
             raise PolicyRefused([f"{name}: {key!r} is set by another data file already"])
 
 
-def _digest(modules: dict[str, bytes], data: dict[str, Any]) -> str:
-    """SHA-256 over the names and contents of modules, the data, and the kernel; hex."""
+def _files(modules: dict[str, bytes], data: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 (hex) of each module, and of all data together (`data`)."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}
+    return {**digests, "data": hashlib.sha256(bundle.canonical(data)).hexdigest()}
+
+
+def _digest(files: dict[str, str]) -> str:
+    """SHA-256 (hex) over the names and contents of modules, the data, and the kernel."""
     listing = {
-        "modules": {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()},
-        "data": hashlib.sha256(bundle.canonical(data)).hexdigest(),
+        "set": files,
         "kernel": {name: hashlib.sha256(content).hexdigest() for name, content in kernel.MODULES.items()},
     }
     return hashlib.sha256(bundle.canonical(listing)).hexdigest()

@@ -1,6 +1,7 @@
 """Takes up a changed policy set: checked, then swapped in one step; a broken one is refused and the old decides."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -19,10 +20,15 @@ log = structlog.get_logger(__name__)
 
 
 class PolicyWatch:
-    """`current` decides; `refused` says why what lies on disk does not (empty: it does)."""
+    """`current` decides; `refused` says why what lies on disk does not (empty: it does).
 
-    def __init__(self, path: Path, opa: Path, engine: Engine, metrics: Metrics) -> None:
-        self._path, self._opa, self._engine, self._metrics = path, opa, engine, metrics
+    `changed` is called when another set has begun to decide.
+    """
+
+    def __init__(
+        self, path: Path, opa: Path, engine: Engine, metrics: Metrics, changed: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._path, self._opa, self._engine, self._metrics, self._changed = path, opa, engine, metrics, changed
         self._seen: tuple[object, ...] = ()
         self.current: PolicySet | None = None
         self.refused: tuple[str, ...] = ()
@@ -64,6 +70,7 @@ class PolicyWatch:
             if self.current is None or policy_set.digest != self.current.digest:
                 await self._engine.activate(policy_set)
                 self._accept(policy_set)
+                await self._changed()
             self._seen, self.refused = seen, ()
         except PolicyRefused as refused:
             if await in_thread(source.signature, self._path) != seen:

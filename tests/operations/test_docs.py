@@ -92,7 +92,7 @@ def test_every_event_of_the_process_log_is_described() -> None:
 
 def test_every_reason_of_a_refusal_is_described() -> None:
     code = "\n".join(file.read_text(encoding="utf-8") for file in Path("bridge/doors").glob("*.py"))
-    reasons = set(re.findall(r"CallerRefused\(\d+, \"(\w+)\"\)", code)) | set(
+    reasons = set(re.findall(r"CallerRefused\(\d+, \"(\w+)\"[,)]", code)) | set(
         re.findall(r"\.refused\(\"(\w+)\"\)", code)
     )
     assert {"malformed", "unauthenticated", "misdirected"} <= reasons

@@ -48,6 +48,9 @@ POLICIES = {
 }
 
 
+DECISIONS = ("--kind", "decision")
+
+
 @dataclass(frozen=True)
 class Story:
     """A log with one entry for each of `ids`, by what it shows."""
@@ -57,7 +60,9 @@ class Story:
 
     def query(self, *arguments: str) -> list[dict[str, Any]]:
         """The entries that `log query` finds, newest first."""
-        done = CliRunner().invoke(cli, ["log", "query", "--json", "--config", str(self.bridge.config), *arguments])
+        done = CliRunner().invoke(
+            cli, ["log", "query", "--json", *DECISIONS, "--config", str(self.bridge.config), *arguments]
+        )
         assert done.exit_code == 0, done.output
         return [json.loads(line)["entry"] for line in done.stdout.splitlines()]
 
@@ -161,7 +166,7 @@ def test_from_is_included_and_to_is_not(story: Story) -> None:
 
 
 def test_a_line_shows_what_happened_and_marks_exceptions(story: Story) -> None:
-    done = CliRunner().invoke(cli, ["log", "query", "--config", str(story.bridge.config)])
+    done = CliRunner().invoke(cli, ["log", "query", *DECISIONS, "--config", str(story.bridge.config)])
     lines = dict(zip(reversed(STORY), done.stdout.splitlines(), strict=True))
     marked = {name for name, line in lines.items() if line.startswith("!")}
     assert marked == {"waived", "stale", "glass", "broken"}
@@ -173,9 +178,10 @@ def test_a_line_shows_what_happened_and_marks_exceptions(story: Story) -> None:
 
 
 def test_json_is_one_object_a_line_with_its_place(story: Story) -> None:
-    done = CliRunner().invoke(cli, ["log", "query", "--json", "--config", str(story.bridge.config)])
+    done = CliRunner().invoke(cli, ["log", "query", "--json", *DECISIONS, "--config", str(story.bridge.config)])
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["index"] for line in lines] == list(reversed(range(len(STORY))))
+    first = lines[-1]["index"]
+    assert [line["index"] for line in lines] == list(reversed(range(first, first + len(STORY))))
     with reading(story.bridge.evidence) as reader:
         for line in lines:
             assert line.keys() == {"index", "leaf_hash", "entry"}
@@ -201,8 +207,9 @@ def test_show_tells_the_exception_path_first(story: Story, name: str, mark: str)
 
 
 def test_show_takes_an_index_too(story: Story) -> None:
-    shown = json.loads(story.show("2", "--json"))
-    assert shown["index"] == 2
+    index = json.loads(story.show(story.ids["never"], "--json"))["index"]
+    shown = json.loads(story.show(str(index), "--json"))
+    assert shown["index"] == index
     assert shown["entry"]["id"] == story.ids["never"]
 
 
@@ -307,8 +314,8 @@ def test_no_log_is_said_so(tmp_path: Path) -> None:
 def test_who_is_masked_as_a_whole_is_shown_so(tmp_path: Path) -> None:
     evidence = {"path": str(tmp_path / "evidence"), "mask": ["/client", "/subject"]}
     with running_bridge(tmp_path, evidence=evidence) as bridge:
-        bridge.ask(request("read", client={"id": "quiet-shop"}))
-        for command in (["query"], ["query", "--client", "***", "--subject", "***"], ["show", "0"]):
+        asked = bridge.ask(request("read", client={"id": "quiet-shop"}))["decision_id"]
+        for command in (["query"], ["query", "--client", "***", "--subject", "***"], ["show", asked]):
             done = CliRunner().invoke(cli, ["log", *command, "--config", str(bridge.config)], catch_exceptions=False)
             assert done.exit_code == 0
             assert "***" in done.stdout
@@ -319,7 +326,7 @@ def test_no_caller_can_forge_a_line(tmp_path: Path) -> None:
     forged = "x\n         9 2026-01-01T00:00:00.000Z decision  allow       admin                pay=allow"
     with running_bridge(tmp_path) as bridge:
         bridge.ask(request("read", forged, "\x1b[2J", "a=allow b", "\u202e", client={"id": "c   pay=allow\x9b"}))
-        done = CliRunner().invoke(cli, ["log", "query", "--config", str(bridge.config)])
+        done = CliRunner().invoke(cli, ["log", "query", *DECISIONS, "--config", str(bridge.config)])
     (line,) = done.stdout.splitlines()
     assert line.isprintable()
     words = line.split()

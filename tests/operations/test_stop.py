@@ -92,7 +92,7 @@ def test_nothing_survives_a_bridge_that_is_killed(tmp_path: Path, workers: int) 
         assert [bridge.entry_of(reply["decision_id"])["outcome"] for reply in replies] == ["allow"] * 5
     with running_bridge(tmp_path, server={"workers": workers}) as again:
         reply = again.ask(request("read"))
-        assert reply["evidence"]["index"] == 5
+        assert reply["evidence"]["index"] > max(before["evidence"]["index"] for before in replies)
         assert again.entry_of(reply["decision_id"])["epoch"] == 2
 
 
@@ -115,7 +115,8 @@ def test_the_next_start_is_the_next_epoch_on_the_same_port_at_once(tmp_path: Pat
         with running_bridge(tmp_path, server=server) as bridge:
             server["port"] = bridge.port
             entries = [bridge.entry_of(bridge.ask(request("read"))["decision_id"]) for _ in range(3)]
-            assert {(entry["epoch"], entry["iseq"]) for entry in entries} == {(epoch, iseq) for iseq in range(3)}
+            first = entries[0]["iseq"]
+            assert {(entry["epoch"], entry["iseq"]) for entry in entries} == {(epoch, first + n) for n in range(3)}
             assert bridge.stop() == 0
             assert [event["event"] for event in bridge.log_events("denied_unrecorded_at_stop")] == []
         # Two workers that close at the same moment may both leave the WAL to the next start.

@@ -23,7 +23,15 @@ def all_found(folder: Path) -> list[Found]:
         return [reader.at(index) for index in range(reader.size())]
 
 
+OF_THE_BRIDGE = {"start", "stop", "heartbeat", "policy", "config", "key", "access"}
+
+
 def entries(folder: Path) -> list[dict[str, Any]]:
+    """Every entry about requests, oldest first: not what the bridge tells of itself."""
+    return [entry for entry in all_entries(folder) if entry["kind"] not in OF_THE_BRIDGE]
+
+
+def all_entries(folder: Path) -> list[dict[str, Any]]:
     """Every entry, oldest first."""
     return [found.entry for found in all_found(folder)]
 

@@ -59,6 +59,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
 @click.command()
 @config_option
 @json_option
+@click.option("--kind", help="decision, gap, start, heartbeat, policy, …")
 @click.option("--client")
 @click.option("--subject")
 @click.option("--scope", help="With --outcome: the outcome of this scope.")
