@@ -7,28 +7,12 @@ from typing import Any
 
 import click
 import orjson
-from typing_extensions import override
 
 from bridge.audit.query import Filter, Queries, who
 from bridge.audit.reader import Found
+from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option, json_option
-from bridge.model.times import parse_rfc3339
-
-OUTCOMES = ("allow", "deny", "conditional")
-
-
-class Instant(click.ParamType[int]):
-    """RFC 3339, or a full date (its midnight in UTC); ms since the epoch."""
-
-    name = "time"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        instant = parse_rfc3339(value, date_allowed=True)
-        if instant is None:
-            self.fail(f"{value!r} is not a time: write 2026-03-01 or 2026-03-01T00:00:00Z", param, ctx)
-        return instant
 
 
 @click.command()
@@ -59,17 +43,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
 @click.command()
 @config_option
 @json_option
-@click.option("--kind", help="decision, gap, start, heartbeat, policy, …")
-@click.option("--client")
-@click.option("--subject")
-@click.option("--scope", help="With --outcome: the outcome of this scope.")
-@click.option("--outcome", type=click.Choice(OUTCOMES))
-@click.option("--rule", help="A finding's code, or PACKAGE/CODE.")
-@click.option("--owner", help="Part of a package owner's name.")
-@click.option("--exception", help="An exception path or id; 'any' for all of them.")
-@click.option("--from", "since", type=Instant())
-@click.option("--to", "until", type=Instant(), help="Not included.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@filter_options(limit=100)
 def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
     """Find entries, newest first. Entries on an exception path are marked with '!'."""
     with open_reader(config) as reader:
