@@ -2,6 +2,7 @@
 
 import click
 
+from bridge.cli.log.export import export_command
 from bridge.cli.log.keep import checkpoint, rebuild
 from bridge.cli.log.prove import check, prove
 from bridge.cli.log.query import query, show
@@ -13,5 +14,5 @@ def log() -> None:
     """Read the evidence log, and prove it."""
 
 
-for command in (show, query, verify, prove, check, consistency, checkpoint, rebuild):
+for command in (show, query, verify, prove, check, consistency, checkpoint, rebuild, export_command):
     log.add_command(command)

@@ -1,0 +1,76 @@
+"""The entries that the published checkpoint covers, read as an outsider does: bundles, against their hashes."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.errors import EvidenceInvalid
+from bridge.model.times import parse_rfc3339
+from bridge.tlog.checkpoint import open_checkpoint
+from bridge.tlog.merkle import leaf_hash
+from bridge.tlog.note import VerifierKey
+from bridge.tlog.tiles import ENTRIES, WIDTH, Tile, tile_width
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry and its place: `data` are the exact bytes, `entry` is what they say, `origin` names the log."""
+
+    origin: str
+    index: int
+    leaf_hash: bytes
+    data: bytes
+    entry: dict[str, Any]
+
+    @property
+    def leaf_hash_text(self) -> str:
+        """In base64, as in replies and proofs."""
+        return base64.b64encode(self.leaf_hash).decode()
+
+
+class Covered:
+    """The log in `files` as far as the checkpoint goes that is published when this is made; `keys` are the log's."""
+
+    def __init__(self, files: LogFiles, keys: Iterable[VerifierKey]) -> None:
+        self._files = files
+        checkpoint = open_checkpoint(read_needed(files, "checkpoint"), keys).checkpoint
+        self.origin, self.size = checkpoint.origin, checkpoint.size
+
+    def walk(self, start: int, stop: int) -> Iterator[list[Row]]:
+        """The entries [start, stop), oldest first, a bundle (at most 256) at a time; `stop` is at most `size`.
+
+        EvidenceInvalid when one is missing, or is not what was hashed into the tree.
+        """
+        for number in range(start // WIDTH, -(-stop // WIDTH) if start < stop else 0):
+            width = tile_width(self.size, ENTRIES, number)
+            entries = read_tile(self._files, Tile(ENTRIES, number, width))
+            hashes = read_tile(self._files, Tile(0, number, width))
+            first = number * WIDTH
+            inside = slice(max(0, start - first), max(0, stop - first))
+            at = first + inside.start
+            pairs = zip(entries[inside], hashes[inside], strict=True)
+            yield [self._row(index, data, told) for index, (data, told) in enumerate(pairs, at)]
+
+    def _row(self, index: int, data: bytes, told: bytes) -> Row:
+        leaf = leaf_hash(data)
+        if leaf != told:
+            raise EvidenceInvalid(f"entry {index}: its hash is not the one in the tree")
+        entry = _read(data)
+        if entry is None:
+            raise EvidenceInvalid(f"entry {index} is none that a bridge writes")
+        return Row(self.origin, index, leaf, data, entry)
+
+
+def _read(data: bytes) -> dict[str, Any] | None:
+    """What an entry says; None when it lacks what every entry has, or would not be one line."""
+    try:
+        entry = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("kind", "id")):
+        return None
+    return entry if parse_rfc3339(entry.get("time")) is not None and b"\n" not in data else None
