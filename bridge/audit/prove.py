@@ -14,7 +14,8 @@ class Prover:
 
     def __init__(self, files: LogFiles, trust: Trust) -> None:
         self.note = read_needed(files, "checkpoint")
-        self.checkpoint = open_checkpoint(self.note, trust.logs).checkpoint
+        self.signed = open_checkpoint(self.note, trust.logs, [witness.key for witness in trust.witnesses])
+        self.checkpoint = self.signed.checkpoint
         self._node = nodes(self.checkpoint.size, lambda tile: read_tile(files, tile))
 
     def prove(self, index: int, entry: bytes) -> Proof:

@@ -20,7 +20,10 @@ _SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All that is set must hold; `since` and `until` in ms since the epoch, `until` not included."""
+    """All that is set must hold; `since` and `until` in ms since the epoch, `until` not included.
+
+    `limit`: the newest so many; None: all.
+    """
 
     kind: str | None = None
     client: str | None = None
@@ -32,7 +35,7 @@ class Filter:
     exception: str | None = None
     since: int | None = None
     until: int | None = None
-    limit: int = 100
+    limit: int | None = 100
 
 
 class Queries:
@@ -56,8 +59,18 @@ class Queries:
         overruled = "EXISTS (SELECT 1 FROM about a WHERE a.decision_id = d.id AND a.kind = 'overruled')"
         sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         with self._index() as index:
-            rows = index.execute(sql, (*values, wanted.limit)).fetchall()
+            rows = index.execute(sql, (*values, _most(wanted))).fetchall()
         return [replace(self._reader.at(i), overruled=bool(mark)) for i, mark in rows]
+
+    def fitting(self, wanted: Filter) -> tuple[list[int], list[int]]:
+        """The indexes of the entries that `wanted` fits, and of others that name one of them as their decision."""
+        where, values = _where(wanted)
+        fitting = f"SELECT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
+        about = f"SELECT a.idx FROM decision d JOIN about a ON a.decision_id = d.id WHERE d.idx IN ({fitting})"  # noqa: S608
+        with self._index() as index:
+            found = {i for (i,) in index.execute(fitting, (*values, _most(wanted)))}
+            beside = {i for (i,) in index.execute(about, (*values, _most(wanted)))}
+        return sorted(found), sorted(beside - found)
 
     def kept(self) -> sqlite3.Connection | None:
         """The query tables as they lie on disk, read only; None when there are none yet."""
@@ -170,6 +183,10 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
         if value is not None:
             parts.append((sql, (value,)))
     return " AND ".join(["1", *(sql for sql, _ in parts)]), [value for _, values in parts for value in values]
+
+
+def _most(wanted: Filter) -> int:
+    return -1 if wanted.limit is None else wanted.limit
 
 
 def _like(text: str) -> str:

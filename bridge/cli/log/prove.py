@@ -1,44 +1,83 @@
-"""`log prove` and `log check`: one entry, and the proof that it is in the log."""
+"""`log prove` and `log check`: entries, and the proofs that they are in the log."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
+from bridge.audit.pack import PROOF_SUFFIX, Pack, file_name
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles
+from bridge.audit.query import Filter
+from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
 from bridge.cli.log.trusted import read_trust, trust_option, vkey_option
 from bridge.cli.options import config_option, json_option
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.evidence.files import LOG, VKEY
-from bridge.model.times import rfc3339
+from bridge.model.times import now_ms, rfc3339
 from bridge.tlog.proof import Proof
-
-PROOF_SUFFIX = ".tlog-proof"
 
 
 @click.command()
-@click.argument("wanted", metavar="ID")
-@click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="A folder.")
+@click.argument("entry_id", metavar="[ID]", required=False)
+@click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False), help="A folder. Default: this one.")
+@click.option("--pack", type=click.Path(path_type=Path, file_okay=False), help="A new folder for all that fit.")
+@filter_options(limit=None)
 @vkey_option
 @trust_option
 @config_option
-def prove(config: Path | None, *, wanted: str, output: Path, vkeys: tuple[Path, ...], policy: Path | None) -> None:
-    """Write the entry ID (its id, or its index) and the proof that it is in the log: two files, checked offline."""
+def prove(
+    config: Path | None,
+    *,
+    entry_id: str | None,
+    output: Path | None,
+    pack: Path | None,
+    vkeys: tuple[Path, ...],
+    policy: Path | None,
+    **wanted: Any,
+) -> None:
+    """Write an entry and the proof that it is in the log: two files, checked offline.
+
+    ID is its id, or its index. With --pack: every entry that the options fit, with all that is needed to check them.
+    """
+    chosen = any(value is not None for value in wanted.values())
+    if (entry_id is None) == (pack is None) or (entry_id is not None and chosen) or (pack and output):
+        raise click.UsageError("write either ID (and --output), or --pack FOLDER (and what its entries must fit)")
     with open_reader(config) as reader:
-        found = reader.named(wanted)
-        if not found:
-            click.echo(f"no entry {wanted}", err=True)
-            raise click.exceptions.Exit(1)
-        folder = reader.folder
-    prover = Prover(FolderFiles(folder / LOG), read_trust(vkeys, policy, folder / VKEY))
+        trust = read_trust(vkeys, policy, reader.folder / VKEY)
+        prover = Prover(FolderFiles(reader.folder / LOG), trust)
+        if pack is not None:
+            made = Pack(reader, prover, trust)
+            _write_pack(pack, made.files(Filter(**wanted), now_ms()), policy)
+            left = f"; {made.uncovered} more are not covered by it yet" if made.uncovered else ""
+            click.echo(f"{pack}: {made.fitting} entries fit, {made.beside} belong to them{left}")
+            return
+        found = reader.named(entry_id or "")
+    if not found:
+        click.echo(f"no entry {entry_id}", err=True)
+        raise click.exceptions.Exit(1)
     for one in found:
         proof = prover.prove(one.index, one.data)
-        name = output / f"{one.index}-{one.entry['id']}"
+        name = (output or Path()) / file_name(one)
         write(name.with_name(f"{name.name}.json"), one.data)
         write(name.with_name(f"{name.name}{PROOF_SUFFIX}"), bytes(proof))
         click.echo(f"{name}.json and {name}{PROOF_SUFFIX}: entry {one.index} of {prover.checkpoint.size}")
+
+
+def _write_pack(folder: Path, contents: Iterable[tuple[str, bytes]], policy: Path | None) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # entries hold names of people
+        if any(folder.iterdir()):
+            raise ConfigFault(f"{folder} is not empty: a pack has a folder of its own")
+        if policy is not None:
+            write(folder / "trust", policy.read_bytes())
+    except OSError as error:
+        raise ConfigFault(f"{folder} cannot be used: {error.strerror}") from error
+    for name, data in contents:
+        write(folder / name, data)
 
 
 @click.command()
