@@ -268,8 +268,9 @@ def test_all_kinds_are_exported(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_wrong_use_is_2(tmp_path: Path, options: list[str]) -> None:
-    log = log_of(tmp_path, [decision(0)])
-    assert export(log, *options).returncode == 2
+    log = log_of(tmp_path / "log", [decision(0)])
+    assert export(log, *options, "--output", tmp_path / "rows").returncode == 2
+    assert not (tmp_path / "rows").exists()
 
 
 def test_no_log_and_no_checkpoint_are_said_so(tmp_path: Path) -> None:

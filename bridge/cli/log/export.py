@@ -46,6 +46,7 @@ def export_command(
 
     Every line names the log, the index and the leaf hash, so that `log prove` can prove it later.
     """
+    rows = _format(form, ocsf_version)
     folder = Path(load_settings(config).evidence.path)
     with ExitStack() as stack:
         if state is not None:
@@ -61,7 +62,7 @@ def export_command(
         else:
             target = stack.enter_context(closing(FileTarget(output, log.origin, state, last)))
         if begin <= log.size:
-            export(log, _format(form, ocsf_version), begin, end, target)
+            export(log, rows, begin, end, target)
     click.echo(f"{end - begin} entries of {log.origin}; the next is {end}, the checkpoint covers {log.size}", err=True)
 
 

@@ -52,7 +52,7 @@ def prove(
         if pack is not None:
             made = Pack(reader, prover, trust)
             _write_pack(pack, made.files(Filter(**wanted), now_ms()), policy)
-            left = f"; {made.uncovered} more are not covered by it yet" if made.uncovered else ""
+            left = f"; {made.uncovered} more are not covered by a checkpoint yet" if made.uncovered else ""
             click.echo(f"{pack}: {made.fitting} entries fit, {made.beside} belong to them{left}")
             return
         found = reader.named(entry_id or "")
