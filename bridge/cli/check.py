@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,13 @@ import orjson
 
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
-from bridge.errors import BridgeError, EvidenceLocked
+from bridge.errors import BridgeError, EvidenceLocked, EvidenceUnavailable
+from bridge.evidence.files import SIGNING_KEY
+from bridge.evidence.keys import half_year, load_or_make
+from bridge.evidence.publish import Publisher
 from bridge.evidence.store import SqliteStore, owned
 from bridge.model.policy import GATE, PolicySet
+from bridge.model.times import now_ms
 from bridge.ops.logging import configure_logging
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
@@ -117,6 +122,7 @@ def _check_log(settings: Settings, report: Report) -> None:
                 store = SqliteStore(folder, "check")
                 store.open()
                 store.close()
+                _check_tree(settings, report)
         except EvidenceLocked:
             report.add("log", "good", f"a running bridge writes to {folder}")
             return True
@@ -124,6 +130,26 @@ def _check_log(settings: Settings, report: Report) -> None:
         return True
 
     _try(report, "log", try_to_write)
+
+
+def _check_tree(settings: Settings, report: Report) -> None:
+    """What is on disk is what was signed; LogForked when not."""
+    evidence, now = settings.evidence, now_ms()
+    folder = Path(evidence.path)
+    if not (evidence.key or (folder / SIGNING_KEY).exists()):
+        return
+    signer = load_or_make(folder, evidence.key, evidence.origin, now)
+    publisher = Publisher(folder, signer, evidence.high_water)
+    try:
+        publisher.open()
+    except (OSError, sqlite3.Error) as error:
+        raise EvidenceUnavailable(f"the published log cannot be read: {error}") from error
+    finally:
+        publisher.close()
+    report.add("log", "good", f"{signer.name} is what was signed, {publisher.signed.size} entries")
+    if signer.name.removeprefix(f"{evidence.origin}/") not in (half_year(now), signer.name):
+        text = f"{signer.name} is of a half-year that is over: close it and begin the next (docs/decisions/0020)"
+        report.add("log", "warn", text)
 
 
 def _try(report: Report, what: str, action: Callable[[], T]) -> T | None:

@@ -1,5 +1,6 @@
 """`check`, and what `serve` refuses at its start: each trouble by its name, and how to mend it."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -10,8 +11,12 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.cli.main import cli
+from bridge.evidence.keys import half_year
+from bridge.model.times import now_ms
+from bridge.tlog.note import Signer
 from tests.support.bridge import caller, run_cli, running_bridge, write_config
 from tests.support.policies import POLICIES, write_policies
 from tests.support.rights import unprivileged
@@ -242,3 +247,20 @@ def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
 def test_a_door_that_there_is_not(tmp_path: Path) -> None:
     found = check(write_config(tmp_path, callers=[caller("as", doors=["native", "nativ"])]), 0)
     assert "'nativ', which there is not; there are native, log" in of(found, "callers", "warn")
+
+
+def test_a_log_that_is_not_what_was_signed(tmp_path: Path) -> None:
+    with running_bridge(tmp_path) as bridge:
+        config = bridge.config
+        assert bridge.stop() == 0
+    assert f"/{half_year(now_ms())} is what was signed, " in of(check(config, 0), "log", "good")
+    with contextlib.closing(sqlite3.connect(tmp_path / "evidence" / "evidence.sqlite")) as db, db:
+        db.execute("DELETE FROM entry WHERE idx = (SELECT max(idx) FROM entry)")
+    assert "was signed, but the database holds" in of(check(config, 1), "log", "bad")
+
+
+def test_a_log_of_a_half_year_that_is_over(tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir()
+    key = Signer("localhost/issuance-bridge/2001h1", Ed25519PrivateKey.generate())
+    (tmp_path / "evidence" / "signing.key").write_text(f"{key}\n")
+    assert "2001h1 is of a half-year that is over" in of(check(write_config(tmp_path), 0), "log", "warn")
