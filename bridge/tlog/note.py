@@ -17,7 +17,7 @@ ED25519 = 0x01
 COSIGNATURE = 0x04
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 64
-_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,256}")
+_NAME = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _SIGNATURE = re.compile("\u2014 (\\S+) ([A-Za-z0-9+/=]+)")
 
 
