@@ -18,6 +18,7 @@ COSIGNATURE = 0x04
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 64
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,256}")
+_LAST_SECOND = 253_402_300_799  # of the year 9999, where RFC 3339 ends
 _SIGNATURE = re.compile("\u2014 (\\S+) ([A-Za-z0-9+/=]+)")
 
 
@@ -180,6 +181,8 @@ def _check(key: VerifierKey, text: str, body: bytes) -> int | None:
         if len(body) != 72:
             raise EvidenceInvalid(f"the cosignature of {key.name} is ill-formed")
         (time,) = struct.unpack(">Q", body[:8])
+        if time > _LAST_SECOND:
+            raise EvidenceInvalid(f"the cosignature of {key.name} tells a time that no calendar has")
         message, body = f"cosignature/v1\ntime {time}\n".encode() + message, body[8:]
     try:
         Ed25519PublicKey.from_public_bytes(key.public).verify(body, message)
