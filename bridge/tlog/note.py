@@ -15,7 +15,7 @@ from bridge.errors import EvidenceInvalid
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
-MAX_NOTE_BYTES = 64 * 1024
+MAX_NOTE_BYTES = 128 * 1024
 MAX_SIGNATURES = 64
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where RFC 3339 ends

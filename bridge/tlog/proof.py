@@ -11,7 +11,7 @@ from bridge.tlog.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from bridge.tlog.note import VerifierKey, decode_base64
 
 HEADER = "c2sp.org/tlog-proof@v1"
-MAX_PROOF_BYTES = 128 * 1024
+MAX_PROOF_BYTES = 256 * 1024
 MAX_PATH = 63
 _EXTRA = re.compile("extra ([A-Za-z0-9+/=]*)")
 
