@@ -28,6 +28,7 @@ class Trust:
     witnesses: list[Witness] = field(default_factory=list)
     quorum: str = NONE
     _rules: dict[str, _Rule] = field(default_factory=dict)
+    _grouped: set[str] = field(default_factory=set)
 
     def satisfied(self, cosigned: Collection[VerifierKey]) -> bool:
         """Whether these witness keys make the quorum."""
@@ -67,7 +68,7 @@ class Trust:
             self._name(words[0], lambda cosigned: key in cosigned)
             self.witnesses.append(Witness(words[0], key, words[2] if len(words) == 3 else ""))
         elif kind == "group" and len(words) >= 3:
-            members = [self._member(name) for name in words[2:]]
+            members = [self._grouping(name) for name in words[2:]]
             least = _threshold(words[1], len(members))
             self._name(words[0], lambda cosigned: sum(member(cosigned) for member in members) >= least)
         elif kind == "quorum" and len(words) == 1:
@@ -83,6 +84,13 @@ class Trust:
         if name == NONE or name in self._rules:
             raise EvidenceInvalid(f"the name {name} is taken")
         self._rules[name] = rule
+
+    def _grouping(self, name: str) -> _Rule:
+        """A member of a group, and of no other: each witness counts in one way only."""
+        if name in self._grouped:
+            raise EvidenceInvalid(f"{name} is a member of a group already")
+        self._grouped.add(name)
+        return self._member(name)
 
     def _member(self, name: str) -> _Rule:
         if name not in self._rules:
