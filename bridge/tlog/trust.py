@@ -1,5 +1,6 @@
 """Whom to trust: logs, witnesses and a quorum, in a file of its own (C2SP tlog-policy)."""
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from bridge.tlog.note import COSIGNATURE, ED25519, VerifierKey
 
 MAX_LINES = 1000
 NONE = "none"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _Rule = Callable[[Collection[VerifierKey]], bool]
 
 
@@ -38,12 +40,13 @@ class Trust:
     def parse(cls, text: str) -> "Trust":
         """EvidenceInvalid names the line and what is wrong with it."""
         trust, quorums = cls(), 0
-        lines = text.split("\n")
+        lines = text.replace("\r\n", "\n").split("\n")
         if len(lines) > MAX_LINES:
             raise EvidenceInvalid(f"a trust policy may have at most {MAX_LINES} lines")
         for number, line in enumerate(lines, 1):
-            words = line.strip(" \t\r").replace("\t", " ").split(" ")
-            words = [word for word in words if word]
+            if _CONTROL.search(line):
+                raise EvidenceInvalid(f"trust policy, line {number}: a control character")
+            words = [word for word in line.replace("\t", " ").split(" ") if word]
             if not words or words[0].startswith("#"):
                 continue
             try:
