@@ -63,5 +63,5 @@ def open_checkpoint(
     held = note.verify([*logs, *witnesses])
     if not any(key in logs and key.algorithm == ED25519 and key.name == checkpoint.origin for key, _ in held):
         known = ", ".join(sorted({key.name for key in logs}))
-        raise EvidenceInvalid(f"the checkpoint of {checkpoint.origin} is not signed by a trusted key ({known})")
+        raise EvidenceInvalid(f"the checkpoint of {checkpoint.origin!r} is not signed by a trusted key ({known})")
     return SignedCheckpoint(checkpoint, note, tuple((key, time) for key, time in held if time is not None))

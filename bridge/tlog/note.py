@@ -46,10 +46,10 @@ class VerifierKey:
             raise EvidenceInvalid("not a verifier key: it reads NAME+HEX+BASE64")
         material = decode_base64(parts[2])
         if len(material) != 33 or material[0] not in (ED25519, COSIGNATURE):
-            raise EvidenceInvalid(f"verifier key {parts[0]}: neither Ed25519 (1) nor an Ed25519 cosignature key (4)")
+            raise EvidenceInvalid(f"verifier key {parts[0]!r}: neither Ed25519 (1) nor an Ed25519 cosignature key (4)")
         key = cls(parts[0], material[0], material[1:])
         if key.id.hex() != parts[1]:
-            raise EvidenceInvalid(f"verifier key {parts[0]}: its id does not belong to it")
+            raise EvidenceInvalid(f"verifier key {parts[0]!r}: its id does not belong to it")
         return key
 
 

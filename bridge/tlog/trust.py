@@ -85,19 +85,19 @@ class Trust:
 
     def _name(self, name: str, rule: _Rule) -> None:
         if name == NONE or name in self._rules:
-            raise EvidenceInvalid(f"the name {name} is taken")
+            raise EvidenceInvalid(f"the name {name!r} is taken")
         self._rules[name] = rule
 
     def _grouping(self, name: str) -> _Rule:
         """A member of a group, and of no other: each witness counts in one way only."""
         if name in self._grouped:
-            raise EvidenceInvalid(f"{name} is a member of a group already")
+            raise EvidenceInvalid(f"{name!r} is a member of a group already")
         self._grouped.add(name)
         return self._member(name)
 
     def _member(self, name: str) -> _Rule:
         if name not in self._rules:
-            raise EvidenceInvalid(f"there is no witness or group {name} above")
+            raise EvidenceInvalid(f"there is no witness or group {name!r} above")
         return self._rules[name]
 
 
