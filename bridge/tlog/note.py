@@ -181,7 +181,7 @@ def _check(key: VerifierKey, text: str, body: bytes) -> int | None:
         if len(body) != 72:
             raise EvidenceInvalid(f"the cosignature of {key.name} is ill-formed")
         (time,) = struct.unpack(">Q", body[:8])
-        if time > _LAST_SECOND:
+        if not 0 < time <= _LAST_SECOND:
             raise EvidenceInvalid(f"the cosignature of {key.name} tells a time that no calendar has")
         message, body = f"cosignature/v1\ntime {time}\n".encode() + message, body[8:]
     try:
