@@ -17,7 +17,7 @@ from bridge.evidence.tree import TreeFiles, write_whole
 from bridge.evidence.turn import Turn
 from bridge.model.times import now_ms, rfc3339
 from bridge.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
-from bridge.tlog.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, tree_root
+from bridge.tlog.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, tree_root, verify_consistency
 from bridge.tlog.note import Note, Signer, VerifierKey
 from bridge.tlog.tiles import WIDTH, nodes
 
@@ -34,7 +34,13 @@ class Publisher:
         self._turn = Turn(folder)
         self._connection: sqlite3.Connection | None = None
         self._signed: Checkpoint = NOTHING
-        self._unpublished: Note | None = None
+        self._note: Note | None = None
+        self._waits = False
+
+    @property
+    def note(self) -> Note | None:
+        """The last note that was signed, with the cosignatures that it was published with."""
+        return self._note
 
     @property
     def signed(self) -> Checkpoint:
@@ -60,7 +66,7 @@ class Publisher:
         )
         self._db.execute("PRAGMA synchronous = FULL")
         (self._folder / LOG).mkdir(mode=0o700, exist_ok=True)
-        self._signed, self._unpublished = self._last()
+        self._signed, self._note, self._waits = self._last()
 
     def _write_vkey(self) -> None:
         vkey = self._folder / VKEY
@@ -98,21 +104,38 @@ class Publisher:
         if tree.edge.size > self._signed.size:
             tree.write_partial()
             self._sign(Checkpoint(self._signer.name, tree.edge.size, tree.edge.root()))
-        return self._unpublished
+        return self._note if self._waits else None
 
     def publish(self, note: Note) -> None:
-        """Makes `note`, the one that `integrate` gave, with cosignatures or without, the log's checkpoint."""
+        """Makes `note`, the last one that was signed, with cosignatures or without, the log's checkpoint."""
         data = str(note).encode()
         with self._turn.taken():
             self._db.execute(
                 "UPDATE checkpoint SET note = ?, published = 1 WHERE size = ?", (data, Checkpoint.parse(note.text).size)
             )
         write_whole(self._folder / CHECKPOINT, data, sync=True)
-        self._unpublished = None
+        self._note, self._waits = note, False
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        """The proof between two signed sizes, from the tiles."""
-        return consistency_proof(old, new, nodes(self._signed.size, self._tree.hashes))
+        """The proof that the tree of `new`, a signed size, begins with that of `old`; verified.
+
+        LogForked when it does not: the tiles are made again from the database before that is said.
+        """
+        try:
+            return self._consistency(old, new)
+        except (OSError, EvidenceInvalid):
+            self._tree = rebuild(self._db, self._signed, self._folder / LOG)
+        try:
+            return self._consistency(old, new)
+        except EvidenceInvalid as error:
+            raise LogForked(f"the checkpoints over {old} and {new} entries are not of one log: {error}") from error
+
+    def _consistency(self, old: int, new: int) -> list[bytes]:
+        node = nodes(self._signed.size, self._tree.hashes)
+        proof = consistency_proof(old, new, node)
+        roots = dict(self._db.execute("SELECT size, root FROM checkpoint WHERE size IN (?, ?)", (old, new)))
+        verify_consistency(old, new, roots.get(old) or tree_root(old, node), roots[new], proof)
+        return proof
 
     def close(self) -> None:
         """What was signed stays."""
@@ -132,12 +155,13 @@ class Publisher:
         known = [VerifierKey.parse(vkey) for (vkey,) in self._db.execute("SELECT vkey FROM key")]
         return [*known, self._signer.verifier]
 
-    def _last(self) -> tuple[Checkpoint, Note | None]:
+    def _last(self) -> tuple[Checkpoint, Note | None, bool]:
+        """The last checkpoint that was signed, its note, and whether that waits to be published."""
         row = self._db.execute(
             "SELECT size, root, note, published FROM checkpoint ORDER BY size DESC LIMIT 1"
         ).fetchone()
         if row is None:
-            return NOTHING, None
+            return NOTHING, None, False
         size, root, data, published = row
         try:
             opened = open_checkpoint(data, self._keys())
@@ -145,7 +169,7 @@ class Publisher:
             raise LogForked(f"the last checkpoint in the database does not hold: {error}") from error
         if (opened.checkpoint.size, opened.checkpoint.root) != (size, root):
             raise LogForked("the last checkpoint in the database is not what its row says")
-        return opened.checkpoint, None if published else opened.note
+        return opened.checkpoint, opened.note, not published
 
     def _resume(self) -> None:
         """Takes up the right edge, from the tiles where they hold and else from the database."""
@@ -169,6 +193,7 @@ class Publisher:
     def _check_published(self) -> None:
         path = self._folder / CHECKPOINT
         if not path.exists():
+            self._waits = self._note is not None
             return
         published = self._open(path)
         if published.checkpoint.size > self._signed.size:
@@ -177,6 +202,7 @@ class Publisher:
                 f"{self._signed.size}: it is an older copy, or another log's"
             )
         self._check_earlier(published, path)
+        self._waits = self._waits or published.checkpoint.size < self._signed.size
 
     def _check_high_water(self) -> None:
         if not self._high_water:
@@ -187,7 +213,10 @@ class Publisher:
                 f"evidence.high_water names {path}, which is not there: write it with "
                 f"`issuance-bridge log checkpoint --anchor {path}`"
             )
-        mark = self._open(path)
+        try:
+            mark = open_checkpoint(path.read_bytes(), self._keys())
+        except EvidenceInvalid as error:
+            raise LogForked(f"{path} (evidence.high_water) is no checkpoint of this log: {error}") from error
         if mark.checkpoint.size > self._signed.size:
             raise LogForked(
                 f"{path} (evidence.high_water) knows {mark.checkpoint.size} entries, the log in {self._folder} only "
@@ -241,7 +270,7 @@ class Publisher:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-        self._signed, self._unpublished = checkpoint, note
+        self._signed, self._note, self._waits = checkpoint, note, True
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
