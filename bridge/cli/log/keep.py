@@ -1,20 +1,25 @@
 """`log checkpoint` and `log rebuild`: what an operator keeps elsewhere, and makes again."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
+from bridge.audit.prove import Prover
+from bridge.audit.published import FolderFiles
+from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option
 from bridge.config.settings import load_settings
-from bridge.errors import ConfigFault, LogForked
+from bridge.errors import ConfigFault, EvidenceInvalid, LogForked
 from bridge.evidence import keys
-from bridge.evidence.files import CHECKPOINT
+from bridge.evidence.files import LOG
 from bridge.evidence.publish import Publisher
 from bridge.evidence.store import owned
 from bridge.evidence.tree import write_whole
 from bridge.model.times import now_ms
-from bridge.tlog.checkpoint import Checkpoint
-from bridge.tlog.note import Note
+from bridge.tlog.checkpoint import open_checkpoint
+from bridge.tlog.note import VerifierKey
+from bridge.tlog.trust import Trust
 
 
 @click.command()
@@ -22,19 +27,28 @@ from bridge.tlog.note import Note
 @config_option
 def checkpoint(config: Path | None, *, anchor: Path | None) -> None:
     """Print the newest checkpoint, or write it to a file that is kept where the log's operator cannot reach it."""
-    path = Path(load_settings(config).evidence.path) / CHECKPOINT
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigFault(f"{path} cannot be read: {error.strerror}") from error
+    with open_reader(config) as reader:
+        keys = [VerifierKey.parse(vkey) for (vkey,) in reader.db.execute("SELECT vkey FROM key")]
+        prover = Prover(FolderFiles(reader.folder / LOG), Trust(keys))
     if anchor is None:
-        click.echo(data, nl=False)
+        click.echo(prover.note, nl=False)
         return
-    size = Checkpoint.parse(Note.parse(data).text).size
-    if anchor.exists() and (kept := Checkpoint.parse(Note.parse(anchor.read_bytes()).text).size) > size:
-        raise LogForked(f"{anchor} knows {kept} entries, {path} only {size}: an older copy of the log?")
-    write_whole(anchor, data, sync=True)
-    click.echo(f"{anchor}: {size} entries")
+    try:
+        if anchor.exists():
+            _must_have_grown(anchor, prover, keys)
+        write_whole(anchor, prover.note, sync=True)
+    except OSError as error:
+        raise ConfigFault(f"{anchor} cannot be written: {error.strerror}") from error
+    click.echo(f"{anchor}: {prover.checkpoint.size} entries")
+
+
+def _must_have_grown(anchor: Path, prover: Prover, keys: Iterable[VerifierKey]) -> None:
+    """The log from what is kept: else the one file that could show what happened would be written over."""
+    try:
+        kept = open_checkpoint(anchor.read_bytes(), keys)
+        prover.consistent(kept, open_checkpoint(prover.note, keys))
+    except EvidenceInvalid as error:
+        raise LogForked(f"{anchor} stays as it is, since the log has not grown from it: {error}") from error
 
 
 @click.command()
