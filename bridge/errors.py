@@ -63,5 +63,9 @@ class EvidenceInvalid(BridgeError):
     """Bytes that pose as evidence are ill-formed, or prove something else; the text is safe to show to an auditor."""
 
 
+class WitnessFailed(BridgeError):
+    """A witness gave no usable answer; it is asked again later."""
+
+
 class LogForked(BridgeError):
     """What is on disk is not what was signed. Nothing more is signed; only a person can say which one is right."""

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bridge import __version__
 from bridge.config.settings import Settings
+from bridge.config.trust import load_trust
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
@@ -23,7 +24,8 @@ from bridge.evidence import keys
 from bridge.evidence.access import Accesses
 from bridge.evidence.changes import config_state, policy_state
 from bridge.evidence.chronicle import Chronicle
-from bridge.evidence.files import LOG
+from bridge.evidence.cosign import Witnesses
+from bridge.evidence.files import LOG, VKEY
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.publication import Publication
 from bridge.evidence.publish import Publisher, last_checkpoint
@@ -38,6 +40,7 @@ from bridge.pdp.record import Recorder
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
 from bridge.registry import ENGINES, routes
+from bridge.tlog.note import Signer
 
 GRACE_S = 5.0
 OBSERVE_S = 1.0
@@ -57,16 +60,18 @@ class Bridge:
         self.metrics = Metrics()
         server, evidence = settings.server, settings.evidence
         self.engine = ENGINES[settings.engine.kind](settings.engine, self._opa)
-        folder = Path(evidence.path)
-        signer = keys.load_or_make(folder, evidence.key, evidence.origin, now_ms())
-        store = SqliteStore(folder, f"{evidence.instance}/{worker}")
+        signer = _signer_of(settings)
+        store = SqliteStore(Path(evidence.path), f"{evidence.instance}/{worker}")
         self.journal = GroupCommitJournal(store, signer.name, self.metrics)
         # One of the workers publishes for all of them.
-        publisher = Publisher(folder, signer, evidence.high_water) if worker == 0 else None
-        self.publication = Publication(publisher, self.metrics) if publisher else None
+        self.publication = _publication_of(settings, signer, self.metrics) if worker == 0 else None
         self.admission = Admission(server.max_in_flight, self.journal)
         self.chronicle = Chronicle(
-            self.journal, self.metrics.tally, self._state, lambda: last_checkpoint(folder), primary=worker == 0
+            self.journal,
+            self.metrics.tally,
+            self._state,
+            lambda: last_checkpoint(Path(evidence.path)),
+            primary=worker == 0,
         )
         self.accesses = Accesses(self.journal)
         self._vkey = str(signer.verifier)
@@ -98,6 +103,8 @@ class Bridge:
         except BaseException:
             await self.engine.close()
             await self.journal.close()
+            if self.publication is not None:
+                await self.publication.abandon()
             raise
         self._background = [
             asyncio.create_task(self.policies.run(), name="policy-watch"),
@@ -158,9 +165,7 @@ class Bridge:
     def warnings(self) -> list[str]:
         """Decisions are made, but not by what lies on disk."""
         found = [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
-        if self.publication is not None and self.publication.fault is not None:
-            found.append(f"the log is not published: {self.publication.fault}")
-        return found
+        return found + (self.publication.warnings() if self.publication is not None else [])
 
     def _state(self) -> dict[str, dict[str, Any]]:
         """What the log tells the changes of."""
@@ -177,6 +182,8 @@ class Bridge:
             log_ready=self.journal.fault is None,
             in_flight=self.admission.in_flight,
         )
+        if self.publication is not None:
+            self.publication.observe()
 
     async def _observe_forever(self) -> None:
         """A scrape may reach another worker, so the gauges must be right without one."""
@@ -198,6 +205,29 @@ class Bridge:
         if self.publication is not None:
             await self.publication.close()
         await self.engine.close()
+
+
+async def refuse_foreign_log(settings: Settings) -> None:
+    """Before anything is written to a log, by any worker: LogForked when it is not what was signed, or witnessed."""
+    if not (Path(settings.evidence.path) / VKEY).exists():
+        return  # nothing was ever signed
+    publication = _publication_of(settings, _signer_of(settings), Metrics())
+    try:
+        await publication.start()
+        await publication.greet()
+    finally:
+        await publication.abandon()
+
+
+def _signer_of(settings: Settings) -> Signer:
+    evidence = settings.evidence
+    return keys.load_or_make(Path(evidence.path), evidence.key, evidence.origin, now_ms())
+
+
+def _publication_of(settings: Settings, signer: Signer, metrics: Metrics) -> Publication:
+    evidence = settings.evidence
+    witnesses = Witnesses(load_trust(Path(evidence.trust)), metrics) if evidence.trust else None
+    return Publication(Publisher(Path(evidence.path), signer, evidence.high_water), metrics, witnesses)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -13,7 +13,9 @@ import orjson
 
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
+from bridge.config.trust import load_trust
 from bridge.errors import BridgeError, EvidenceLocked, EvidenceUnavailable
+from bridge.evidence.cosign import Witnesses
 from bridge.evidence.files import SIGNING_KEY
 from bridge.evidence.keys import half_year, load_or_make
 from bridge.evidence.publish import Publisher
@@ -21,6 +23,7 @@ from bridge.evidence.store import SqliteStore, owned
 from bridge.model.policy import GATE, PolicySet
 from bridge.model.times import now_ms
 from bridge.ops.logging import configure_logging
+from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
 from bridge.registry import DOORS, ENGINES
@@ -80,6 +83,10 @@ def _check_all(settings: Settings, report: Report) -> None:
             _describe(policy_set, report)
             _try(report, "engine", lambda: asyncio.run(_ask_engine(settings, opa, policy_set, report)))
     _check_log(settings, report)
+    if settings.evidence.trust:
+        trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
+        if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:
+            report.add("witnesses", "good", f"{len(trust.witnesses)} are known, the quorum is {trust.quorum}")
 
 
 def _describe(policy_set: PolicySet, report: Report) -> None:

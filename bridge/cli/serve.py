@@ -14,7 +14,7 @@ from bridge.cli.workers import run_workers
 from bridge.config.settings import Settings, load_settings
 from bridge.evidence.store import owned
 from bridge.ops.logging import configure_logging
-from bridge.server import Bridge
+from bridge.server import Bridge, refuse_foreign_log
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +30,7 @@ def serve(config: Path | None, worker: int | None) -> None:
         uvloop.run(_serve(settings, worker, reuse_port=True))
         return
     with owned(Path(settings.evidence.path)):
+        asyncio.run(refuse_foreign_log(settings))
         if settings.server.workers > 1:
             run_workers(settings, config)
         else:

@@ -82,6 +82,7 @@ class EvidenceSection(_Section):
     instance: Label = "bridge"
     key: str = Field(default="", description="the signing key's file; made in `path` on the first start when empty")
     high_water: str = Field(default="", description="a checkpoint that is kept elsewhere; an older log is refused")
+    trust: str = Field(default="", description="a tlog-policy file: the witnesses that cosign, and their quorum")
     mask: tuple[str, ...] = Field(default=(), description="JSON pointers into the request that entries do not show")
 
     @field_validator("mask")

@@ -68,12 +68,24 @@ class Metrics:
         )
         self._published = Gauge(
             "issuance_log_published_entries",
-            "Entries that the last signed checkpoint covers.",
+            "Entries that the published checkpoint covers.",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._publish_faults = Counter(
             "issuance_log_publish_faults", "Attempts to publish the log that failed.", registry=registry
+        )
+        self._checkpoint_age = Gauge(
+            "issuance_log_checkpoint_age_seconds",
+            "For how long the published checkpoint may not have covered the whole log.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._witnesses = Counter(
+            "issuance_log_witness_answers",
+            "Checkpoints that a witness was asked to cosign, by what came of it.",
+            ["witness", "result"],
+            registry=registry,
         )
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
@@ -112,6 +124,12 @@ class Metrics:
 
     def publish_fault(self) -> None:
         self._publish_faults.inc()
+
+    def checkpoint_age(self, seconds: float) -> None:
+        self._checkpoint_age.set(seconds)
+
+    def witness(self, name: str, result: str) -> None:
+        self._witnesses.labels(name, result).inc()
 
     def policy_loaded(self, revision: str) -> None:
         self._policy_loads.labels("accepted").inc()

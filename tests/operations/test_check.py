@@ -264,3 +264,24 @@ def test_a_log_of_a_half_year_that_is_over(tmp_path: Path) -> None:
     key = Signer("localhost/issuance-bridge/2001h1", Ed25519PrivateKey.generate())
     (tmp_path / "evidence" / "signing.key").write_text(f"{key}\n")
     assert "2001h1 is of a half-year that is over" in of(check(write_config(tmp_path), 0), "log", "warn")
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "text"),
+    [
+        ("quorum none\n", "good", "0 are known, the quorum is none"),
+        ("quorum w\n", "bad", "trust.policy: trust policy, line 1: there is no witness or group w above"),
+        (None, "bad", "trust.policy cannot be read"),
+    ],
+)
+def test_the_witnesses_are_looked_at(tmp_path: Path, policy: str | None, state: str, text: str) -> None:
+    file = tmp_path / "trust.policy"
+    if policy is not None:
+        file.write_text(policy)
+    config = write_config(tmp_path, evidence={"path": str(tmp_path / "evidence"), "trust": str(file)})
+    assert text in of(check(config, 0 if state == "good" else 1), "witnesses", state)
+    if state == "bad":
+        refused = run_cli("serve", "--config", config)
+        assert refused.returncode == 1
+        assert text in refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bridge.config.trust import load_trust
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.tlog.note import VerifierKey
 from bridge.tlog.trust import Trust
@@ -25,28 +26,23 @@ def read_trust(vkeys: tuple[Path, ...], policy: Path | None, fallback: Path) -> 
     ConfigFault names the file that cannot be used.
     """
     if policy is not None:
-        trust: Trust = _use(policy, lambda: Trust.parse(_text(policy)))
+        trust = load_trust(policy)
     else:
         trust = Trust()
         if not vkeys:
             click.echo(f"trusting the key in {fallback}: compare it with a copy that you were given", err=True)
             vkeys = (fallback,)
     for file in vkeys:
-        trust.logs.append(_use(file, lambda file=file: VerifierKey.parse(_text(file))))  # type: ignore[misc]
+        trust.logs.append(_key(file))
     if not trust.logs:
         raise ConfigFault(f"{policy} names no log, and no --vkey is given")
     return trust
 
 
-def _text(file: Path) -> str:
+def _key(file: Path) -> VerifierKey:
     try:
-        return file.read_text(encoding="utf-8")
+        return VerifierKey.parse(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigFault(f"{file} cannot be read: {error}") from error
-
-
-def _use(file: Path, parse: Callable[[], Any]) -> Any:
-    try:
-        return parse()
     except EvidenceInvalid as error:
         raise ConfigFault(f"{file}: {error}") from error
