@@ -270,7 +270,7 @@ def test_a_log_of_a_half_year_that_is_over(tmp_path: Path) -> None:
     ("policy", "state", "text"),
     [
         ("quorum none\n", "good", "0 are known, the quorum is none"),
-        ("quorum w\n", "bad", "trust.policy: trust policy, line 1: there is no witness or group w above"),
+        ("quorum w\n", "bad", "trust.policy: trust policy, line 1: there is no witness or group 'w' above"),
         (None, "bad", "trust.policy cannot be read"),
     ],
 )
