@@ -13,11 +13,12 @@ from aiohttp import web
 from bridge import __version__
 from bridge.config.settings import Settings
 from bridge.config.trust import load_trust
+from bridge.doors._body import MAX_BODY_BYTES
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
 from bridge.doors.log_files import LogFilesDoor
-from bridge.doors.native import MAX_BODY_BYTES, NativeDoor
+from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor
 from bridge.errors import ConfigFault
 from bridge.evidence import keys

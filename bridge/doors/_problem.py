@@ -32,13 +32,13 @@ def problem(
     )
 
 
-def problems_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Pydantic's findings as (JSON pointer, text), without the values that were sent."""
+def problems_of(error: ValidationError, unknown: str) -> list[tuple[str, str]]:
+    """Pydantic's findings as (JSON pointer, text), without the values that were sent; `unknown`: of unknown members."""
     found = []
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_SHOWN]:
         pointer = "".join(f"/{str(part)[:64].replace('~', '~0').replace('/', '~1')}" for part in one["loc"])
         text = one["msg"].removeprefix("Value error, ")
         if one["type"] == "extra_forbidden":
-            text = "unknown member; free things go into 'context'"
+            text = unknown
         found.append((pointer, text))
     return found

@@ -1,29 +1,25 @@
 """The native door: `POST /v1/issuance/decisions`."""
 
-import asyncio
 import base64
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from bridge.doors._body import bound_list, checked, parse_object, read_body
 from bridge.doors._callers import Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
-from bridge.doors._problem import problems_of
 from bridge.errors import MalformedRequest
-from bridge.model import strict_json
 from bridge.model.decision import VALID_FOR_MS
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.times import rfc3339
 from bridge.pdp.decide import Answered, Decide
 from bridge.pdp.gather import Asking, encode
 from bridge.pdp.record import findings_json, limit_json, scope_json
+from bridge.ports import Receipt
 
 NAME = "native"
 PATH = "/v1/issuance/decisions"
-MAX_BODY_BYTES = 4 * 1024 * 1024
-MAX_SCOPE_BYTES = 8 * 1024
-BODY_TIMEOUT_S = 10.0
 _BRIDGES_OWN = ("id", "time", "door", "caller", "issuer", "scope", "sources")
 
 
@@ -98,43 +94,14 @@ class NativeDoor:
         return web.Response(body=body, content_type="application/json")
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The JSON body's bytes, bounded in size and time. MalformedRequest (400, 408, 413, 415)."""
-    if request.content_type != "application/json":
-        raise MalformedRequest([("", "Content-Type must be application/json")], status=415)
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
-    except TimeoutError:
-        raise MalformedRequest([("", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")], status=408) from None
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
-    except (web.RequestPayloadError, ConnectionError):  # the latter: the client left, and nobody reads the answer
-        raise MalformedRequest([("", "the body is broken off, or not what its Content-Encoding says")]) from None
-
-
 def parse(body: bytes, max_scopes: int) -> IssuanceRequest:
     """The request in `body`. MalformedRequest names each field and what is allowed there."""
-    value = strict_json.loads(body)
-    if not isinstance(value, dict):
-        raise MalformedRequest([("", "the body must be a JSON object")])
+    value = parse_object(body)
     own = [(f"/{name}", "set by the bridge; leave it out") for name in _BRIDGES_OWN if name in value]
     if own:
         raise MalformedRequest(own)
-    scopes = value.get("scopes")
-    if isinstance(scopes, list):
-        if len(scopes) > max_scopes:
-            raise MalformedRequest(
-                [("/scopes", f"at most {max_scopes} scopes (server.max_scopes), {len(scopes)} sent")]
-            )
-        if len(encode(scopes)) > MAX_SCOPE_BYTES + 3 * len(scopes) + 1:  # the quotes, commas and brackets
-            raise MalformedRequest([("/scopes", f"at most {MAX_SCOPE_BYTES} bytes for all scopes together")])
-    try:
-        return IssuanceRequest.model_validate(value)
-    except ValidationError as error:
-        raise MalformedRequest(problems_of(error)) from None
+    bound_list(value, "scopes", "scopes", max_scopes, "server.max_scopes")
+    return checked(value, IssuanceRequest, "unknown member; free things go into 'context'")
 
 
 def reply(answered: Answered, origin: str) -> dict[str, Any]:
@@ -153,10 +120,14 @@ def reply(answered: Answered, origin: str) -> dict[str, Any]:
         "findings": findings_json(decision.findings),
     }
     if answered.receipt is not None:
-        leaf = base64.b64encode(answered.receipt.leaf_hash).decode()
-        body["evidence"] = {"origin": origin, "index": answered.receipt.index, "leaf_hash": leaf}
+        body["evidence"] = evidence_json(answered.receipt, origin)
     return body
 
 
-def _too_large() -> MalformedRequest:
-    return MalformedRequest([("", f"the body may have at most {MAX_BODY_BYTES} bytes")], status=413)
+def evidence_json(receipt: Receipt, origin: str) -> dict[str, Any]:
+    """The wire form of `EvidenceReply`."""
+    return {
+        "origin": origin,
+        "index": receipt.index,
+        "leaf_hash": base64.b64encode(receipt.leaf_hash).decode(),
+    }

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from bridge import server
-from bridge.doors import native
+from bridge.doors import _body
 from tests.doors.problems import problem_in
 from tests.support.bridge import PATH, RunningBridge, local_bridge, request
 
@@ -249,7 +249,7 @@ async def drip(port: int, head: bytes, *, every_s: float) -> AsyncIterator[async
 
 
 async def test_a_slow_body_is_given_up_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "BODY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(_body, "BODY_TIMEOUT_S", 1.0)
     async with local_bridge(tmp_path, server={"max_in_flight": 1}) as bridge:
         port = int(bridge.url.rpartition(":")[2])
         async with drip(port, HEAD + b"Content-Length: 1000\r\n\r\n{", every_s=0.05) as reader:
