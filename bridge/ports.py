@@ -1,10 +1,11 @@
 """The ports: what the decision road needs from the outside, and nothing about how it is done."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bridge.errors import BridgeError
 from bridge.model.policy import PolicySet
 
 
@@ -43,10 +44,28 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where an entry stands in the log: `index` is dense from 0, `leaf_hash` is RFC 6962's (32 bytes)."""
+    """Where an entry stands in the log: `index` is dense from 0, `leaf_hash` is RFC 6962's (32 bytes).
+
+    `entry` is what it says; of one that was just written, without what the writer adds.
+    """
 
     index: int
     leaf_hash: bytes
+    entry: Mapping[str, Any]
+
+
+class Lookup(Protocol):
+    """The log inside the transaction that writes the next entry: all that stands before it, of all workers."""
+
+    def entry(self, entry_id: str) -> Receipt | None:
+        """The entry with this id."""
+
+    def about(self, kind: str, member: str, value: str) -> list[Receipt]:
+        """The entries of `kind` whose `member` (one of `entry.FOUND_BY`) is `value`, oldest first, at most 100."""
+
+
+Finish = Callable[[Lookup], dict[str, Any] | Receipt]
+"""Makes an entry from what stands before it; or gives the receipt of one that makes it needless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +74,23 @@ class Record:
 
     `entry` lacks what the writer adds in its transaction: instance, epoch, iseq. `input` is the exact document that
     the engine saw, kept beside the log under its SHA-256. `state`: what the log knows once the entry is durable (a name
-    and its value), for comparing later.
+    and its value), for comparing later. With `finish` the writer writes what that makes, with the same `id` and `kind`,
+    so that nothing can come between its looking and the writing; it must be quick, and may be called more than once.
     """
 
     entry: dict[str, Any]
     input: bytes | None = None
     input_digest: bytes | None = None
     state: tuple[str, bytes] | None = None
+    finish: Finish | None = None
+
+
+class FinishFailed(BridgeError):
+    """What `record.finish` raised, as the cause. Nothing of its transaction was written."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__("an entry could not be finished")
+        self.record = record
 
 
 class Journal(Protocol):

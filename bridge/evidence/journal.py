@@ -11,7 +11,7 @@ import structlog
 from bridge.errors import EvidenceUnavailable
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ops.metrics import Metrics
-from bridge.ports import Receipt, Record
+from bridge.ports import FinishFailed, Receipt, Record
 
 MAX_PENDING = 20_000
 RECOVER_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Store(Protocol):
-    """What the journal writes to. Every method may block, and may raise EvidenceUnavailable."""
+    """What the journal writes to. Every method may block, and may raise EvidenceUnavailable; `commit` FinishFailed."""
 
     def open(self) -> None: ...
     def reopen(self) -> None: ...
@@ -152,6 +152,9 @@ class GroupCommitJournal:
             except Exception as error:  # noqa: BLE001 - as below
                 self._refuse(batch, str(error))
             raise
+        except FinishFailed as failed:
+            self._leave_out(failed, batch)
+            return
         except Exception as error:  # noqa: BLE001 - whatever went wrong, nothing may be taken as written
             await self._stop_and_recover(batch, records, error)
             return
@@ -168,6 +171,13 @@ class GroupCommitJournal:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_exception(EvidenceUnavailable(reason))
+
+    def _leave_out(self, failed: FinishFailed, batch: list[_Waiting]) -> None:
+        """Refuses what was handed over with the record at fault; the rest of the batch is written next."""
+        log.error("finish_defect", kind=failed.record.entry["kind"], exc_info=failed)
+        ours = [waiting for waiting in batch if any(record is failed.record for record in waiting.records)]
+        self._refuse(ours, f"defect: {type(failed.__cause__).__name__}")
+        self._pending[:0] = [waiting for waiting in batch if waiting not in ours]
 
     async def _stop_and_recover(self, batch: list[_Waiting], records: list[Record], error: Exception) -> None:
         self._fault = str(error) or type(error).__name__

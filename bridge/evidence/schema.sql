@@ -17,6 +17,14 @@ CREATE TABLE IF NOT EXISTS entry (
     UNIQUE (run, iseq)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS entry_id ON entry (id);
+-- What entries are about, for the writer itself to look up before it writes the next: `value` of their `member`.
+CREATE TABLE IF NOT EXISTS about (
+    member TEXT NOT NULL,
+    value TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    idx INTEGER NOT NULL,
+    PRIMARY KEY (member, value, kind, idx)
+) STRICT, WITHOUT ROWID;
 -- The exact documents that the engine saw, by their SHA-256.
 CREATE TABLE IF NOT EXISTS input (
     digest BLOB PRIMARY KEY CHECK (length(digest) = 32),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bridge.errors import ConfigFault, EvidenceLocked, EvidenceUnavailable
 from bridge.evidence.files import DATABASE, OWNER_LOCK
+from bridge.evidence.rows import Rows
 from bridge.evidence.turn import Turn
 from bridge.model.entry import canonical
 from bridge.model.times import now_ms, rfc3339
@@ -68,7 +69,10 @@ class SqliteStore:
             raise EvidenceUnavailable(f"the log in {self._folder} cannot be opened again: {error}") from error
 
     def commit(self, records: Sequence[Record]) -> list[Receipt]:
-        """Makes the records durable, all or none, in this order. EvidenceUnavailable: none may be taken as written."""
+        """Makes the records durable, all or none, in this order. EvidenceUnavailable: none may be taken as written.
+
+        FinishFailed: none is written, and the others may be tried again without the one that it names.
+        """
         try:
             with self._turn.taken():
                 receipts = self._commit(records)
@@ -158,27 +162,26 @@ class SqliteStore:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            (index,) = db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
-            entries, inputs, receipts = [], [], []
-            states = [record.state for record in records if record.state is not None]
-            for offset, record in enumerate(records):
-                iseq = self._iseq + offset
-                data = canonical({**record.entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
+            (first,) = db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
+            rows, receipts, index = Rows(db), [], first
+            for record in records:
+                entry = rows.finish(record)
+                if isinstance(entry, Receipt):
+                    receipts.append(entry)
+                    continue
+                iseq = self._iseq + index - first
+                data = canonical({**entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
                 leaf = leaf_hash(data)
-                entries.append((index + offset, self._run, iseq, record.entry["id"], data, leaf))
-                receipts.append(Receipt(index + offset, leaf))
-                if record.input is not None:
-                    inputs.append((record.input_digest, record.input))
-            db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", entries)
-            db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", inputs)
-            if states:
-                db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", states)
+                rows.add((index, self._run, iseq, entry["id"], data, leaf), entry, record)
+                receipts.append(Receipt(index, leaf, entry))
+                index += 1
+            rows.write()
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self._iseq += len(records)
+        self._iseq += index - first
         return receipts
 
 

@@ -1,0 +1,79 @@
+"""The rows of one transaction: what is to be written, and what may be looked up before more is."""
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from bridge.model.entry import FOUND_BY
+from bridge.ports import FinishFailed, Receipt, Record
+
+MAX_FOUND = 100
+"""Bounds what a caller can make the writer read who reports about one decision again and again."""
+_FIELDS = "SELECT e.idx, e.leaf_hash, e.bytes FROM entry e "
+
+
+@dataclass(slots=True)
+class Rows:
+    """Collects rows, so that each table is written at one go."""
+
+    db: sqlite3.Connection
+    _entries: list[tuple[int, int, int, str, bytes, bytes]] = field(default_factory=list)
+    _about: list[tuple[str, str, str, int]] = field(default_factory=list)
+    _inputs: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    _states: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def finish(self, record: Record) -> dict[str, Any] | Receipt:
+        """What the record's `finish` makes of all that stands before it. FinishFailed when it raises."""
+        if record.finish is None:
+            return record.entry
+        self.write()
+        try:
+            return record.finish(Found(self.db))
+        except sqlite3.Error:  # of the disk, not of this record
+            raise
+        except Exception as error:
+            raise FinishFailed(record) from error
+
+    def add(self, row: tuple[int, int, int, str, bytes, bytes], entry: dict[str, Any], record: Record) -> None:
+        """Takes the row of an entry; its index comes first."""
+        self._entries.append(row)
+        for member in FOUND_BY:
+            if member in entry:
+                self._about.append((member, entry[member], entry["kind"], row[0]))
+        if record.input is not None:
+            self._inputs.append((record.input_digest, record.input))
+        if record.state is not None:
+            self._states.append(record.state)
+
+    def write(self) -> None:
+        """Writes what was taken since the last time."""
+        self.db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", self._entries)
+        self.db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", self._inputs)
+        if self._about:
+            self.db.executemany("INSERT INTO about VALUES (?, ?, ?, ?)", self._about)
+        if self._states:
+            self.db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", self._states)
+        self._entries, self._about, self._inputs, self._states = [], [], [], []
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """ports.Lookup on the writer's own connection."""
+
+    db: sqlite3.Connection
+
+    def entry(self, entry_id: str) -> Receipt | None:
+        row = self.db.execute(_FIELDS + "WHERE e.id = ? ORDER BY e.idx LIMIT 1", (entry_id,)).fetchone()
+        return None if row is None else _receipt(row)
+
+    def about(self, kind: str, member: str, value: str) -> list[Receipt]:
+        select = _FIELDS + "JOIN about a USING (idx) WHERE a.member = ? AND a.value = ? AND a.kind = ? "
+        found = self.db.execute(select + "ORDER BY a.idx LIMIT ?", (member, value, kind, MAX_FOUND))
+        return [_receipt(row) for row in found]
+
+
+def _receipt(row: tuple[int, bytes, bytes]) -> Receipt:
+    index, leaf, data = row
+    return Receipt(index, leaf, orjson.loads(data))
