@@ -55,6 +55,10 @@ class EvidenceUnavailable(BridgeError):
     """The log cannot take an entry; nothing may be granted."""
 
 
+class ReportOfAnother(BridgeError):
+    """Somebody reports a token for a decision that another caller asked for."""
+
+
 class EvidenceLocked(BridgeError):
     """Another bridge writes to this evidence folder."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from aiohttp import web
 
 from bridge.config.settings import EngineSection
-from bridge.doors import log_files, native
+from bridge.doors import issued, log_files, native
+from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor
@@ -25,10 +26,13 @@ DOORS = (native.NAME, log_files.NAME)
 """What `doors` of a caller may name."""
 
 
-def routes(issuance: NativeDoor, files: LogFilesDoor, operations: OperationsDoor) -> list[web.RouteDef]:
+def routes(
+    issuance: NativeDoor, reports: IssuedDoor, files: LogFilesDoor, operations: OperationsDoor
+) -> list[web.RouteDef]:
     """Everything that is served."""
     return [
         web.post(native.PATH, issuance.post),
+        web.post(issued.PATH, reports.post),
         web.get(log_files.PATH, files.get),
         web.get("/health/live", operations.live),
         web.get("/health/ready", operations.ready),

@@ -17,6 +17,7 @@ from bridge.doors._body import MAX_BODY_BYTES
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
+from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor
@@ -36,6 +37,7 @@ from bridge.model.times import now_ms
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.decide import Decide, Limits
+from bridge.pdp.issued import Issued
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
 from bridge.policy.opa import find_opa, in_thread, require_version
@@ -88,6 +90,7 @@ class Bridge:
             Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),
             self.metrics,
         )
+        self.issued = Issued(self.journal, keys.token_digest(folder), server.deadline_ms / 1000, self.metrics)
         self._background: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -152,7 +155,8 @@ class Bridge:
         openapi = openapi_document()
         native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
         log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
-        app.add_routes(routes(native, log_files, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
+        issued = IssuedDoor(self.issued, callers, self.journal.origin)
+        app.add_routes(routes(native, issued, log_files, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
         return app
 
     def reasons(self) -> list[str]:

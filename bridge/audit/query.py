@@ -137,6 +137,14 @@ def who(request: dict[str, Any], member: str) -> str | None:
     return found.get("id") if isinstance(found, dict) else found
 
 
+def scopes_of(entry: dict[str, Any]) -> dict[str, str]:
+    """Each scope in an entry with its outcome; `issued` where a token service reports what it minted."""
+    scopes = entry.get("scopes", {})
+    if isinstance(scopes, list):
+        return dict.fromkeys(scopes, "issued")
+    return {scope: answer["outcome"] for scope, answer in scopes.items()}
+
+
 def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
     request = entry.get("request", {})
     client = who(request, "client")
@@ -147,7 +155,7 @@ def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
     )
     if "decision_id" in entry:
         index.execute("INSERT INTO about VALUES (?, ?, ?)", (entry["decision_id"], entry["kind"], idx))
-    scopes = [(s, client, time_ms, a["outcome"], idx) for s, a in entry.get("scopes", {}).items()]
+    scopes = [(scope, client, time_ms, outcome, idx) for scope, outcome in scopes_of(entry).items()]
     index.executemany("INSERT OR IGNORE INTO decision_scope VALUES (?, ?, ?, ?, ?)", scopes)
     rules = [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())]
     index.executemany("INSERT OR IGNORE INTO decision_rule VALUES (?, ?, ?, ?, ?)", rules)

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
-from bridge.doors import native
+from bridge.doors import issued, native
 from bridge.model.issuance import IssuanceRequest
+from bridge.model.issued import IssuedReport
 
 _REFUSALS = {
     "400": "The body breaks the contract; `errors` names each field.",
@@ -39,15 +40,35 @@ class Problem(BaseModel):
 
 def document() -> dict[str, Any]:
     """The document for everything that is served."""
-    models: tuple[type[BaseModel], ...] = (IssuanceRequest, native.DecisionReply, Problem)
+    models: tuple[type[BaseModel], ...] = (
+        IssuanceRequest,
+        native.DecisionReply,
+        IssuedReport,
+        issued.ReportedReply,
+        Problem,
+    )
     refs, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
-    request, reply, problem = (refs[(model, "validation")] for model in models)
-    refusals = {
-        status: {"description": text, "content": {"application/problem+json": {"schema": problem}}}
-        for status, text in _REFUSALS.items()
-    }
+    asked, decided, report, reported, problem = (refs[(model, "validation")] for model in models)
+
+    def refused(texts: dict[str, str]) -> dict[str, Any]:
+        content = {"application/problem+json": {"schema": problem}}
+        return {status: {"description": text, "content": content} for status, text in texts.items()}
+
+    refusals = refused(_REFUSALS)
+
+    def post(
+        name: str, summary: str, body: dict[str, Any], reply: dict[str, Any], good: str, **also: str
+    ) -> dict[str, Any]:
+        answer = {"description": good, "content": {"application/json": {"schema": reply}}}
+        described = {
+            "summary": summary,
+            "operationId": name,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {"200": answer, **refusals, **refused(also)},
+        }
+        return {"post": described}
 
     def get(
         summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",), named: str = ""
@@ -68,20 +89,21 @@ def document() -> dict[str, Any]:
         "info": {"title": "Issuance authorizer bridge", "version": __version__, "license": {"name": "Apache-2.0"}},
         "security": [{"bearer": []}, {"mtls": []}, {}],
         "paths": {
-            native.PATH: {
-                "post": {
-                    "summary": "Ask whether a token may be minted.",
-                    "operationId": "decide",
-                    "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-                    "responses": {
-                        "200": {
-                            "description": "The decision; a denial too, and every fault is a denial.",
-                            "content": {"application/json": {"schema": reply}},
-                        },
-                        **refusals,
-                    },
-                }
-            },
+            native.PATH: post(
+                "decide",
+                "Ask whether a token may be minted.",
+                asked,
+                decided,
+                "The decision; a denial too, and every fault is a denial.",
+            ),
+            issued.PATH: post(
+                "report",
+                "Report a token that was minted.",
+                report,
+                reported,
+                "It is in the log, with how it breaks its decision.",
+                **{"503": "It is not in the log: repeat it."},
+            ),
             "/health/live": get("The process answers.", "application/json", secured=False),
             "/health/ready": get("Decisions can be made.", "application/json", secured=False, codes=("200", "503")),
             "/metrics": get("Prometheus metrics.", "text/plain", secured=True),

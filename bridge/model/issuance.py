@@ -13,11 +13,13 @@ ScopeList = Annotated[list[str], Field(max_length=4096)]
 ShortList = Annotated[list[str], Field(max_length=256)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Takes no unknown member, and no value of another type."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Subject(_Strict):
+class Subject(Strict):
     """Whom the token will be about: its `sub`."""
 
     type: Literal["user", "client", "workload"]
@@ -25,14 +27,14 @@ class Subject(_Strict):
     properties: FreeObject | None = None
 
 
-class Client(_Strict):
+class Client(Strict):
     """The OAuth client that gets the token (RFC 6749, section 2)."""
 
     id: Identifier
     properties: FreeObject | None = None
 
 
-class Actor(_Strict):
+class Actor(Strict):
     """The requesting party of a token exchange (RFC 8693, section 2.1)."""
 
     type: Name
@@ -40,13 +42,13 @@ class Actor(_Strict):
     properties: FreeObject | None = None
 
 
-class Session(_Strict):
+class Session(Strict):
     """The sign-in session at the authorization server."""
 
     id: Identifier
 
 
-class Grant(_Strict):
+class Grant(Strict):
     """What a refresh or a code hangs on, as the server knows it; `started` in seconds since the epoch."""
 
     id: Identifier | None = None
@@ -55,7 +57,7 @@ class Grant(_Strict):
     started: int | None = None
 
 
-class Authentication(_Strict):
+class Authentication(Strict):
     """How the subject signed in (OpenID Connect Core 1.0, section 2); `auth_time` in seconds since the epoch."""
 
     acr: str | None = None
@@ -63,7 +65,7 @@ class Authentication(_Strict):
     auth_time: int | None = None
 
 
-class IssuanceRequest(_Strict):
+class IssuanceRequest(Strict):
     """The wish for one token. Null is absent in every member defined here; the free objects stay verbatim."""
 
     grant_type: Name = Field(description="OAuth grant: authorization_code, client_credentials, refresh_token, ...")
@@ -122,7 +124,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class SourceValue(_Strict):
+class SourceValue(Strict):
     """What an external system answered, and how far it can be trusted."""
 
     value: Any = None

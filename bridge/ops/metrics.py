@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from bridge.model.decision import Decision
 from bridge.ops.tally import Tally
+from bridge.model.issued import Violation
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -87,6 +88,14 @@ class Metrics:
             ["witness", "result"],
             registry=registry,
         )
+        self._violations = Counter(
+            "issuance_violations",
+            "Reports of minted tokens that break a decision, by how.",
+            ["violation"],
+            registry=registry,
+        )
+        for violation in Violation:  # an alarm on growth must have seen the zero
+            self._violations.labels(violation.value)
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
         self._step = cache(self._steps.labels)
@@ -118,6 +127,10 @@ class Metrics:
 
     def batch(self, entries: int) -> None:
         self._batch.observe(entries)
+
+    def violated(self, violations: Iterable[str]) -> None:
+        for violation in violations:
+            self._violations.labels(violation).inc()
 
     def published(self, entries: int) -> None:
         self._published.set(entries)

@@ -38,7 +38,7 @@ class Prover:
             note(self._metrics.step, "record", time.monotonic() - before)
             if written.done():
                 return decision, written.result()
-            written.add_done_callback(_look_at)
+            written.add_done_callback(look_at)
             self.overrule(decision, asking, decision_id, Code.DEADLINE)
             return deny_all(scopes, Code.DEADLINE), None
         except (Exception, asyncio.CancelledError) as error:
@@ -83,6 +83,6 @@ def given_up() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _look_at(written: asyncio.Future[Receipt]) -> None:
+def look_at(written: asyncio.Future[Receipt]) -> None:
     """An entry that nobody waits for any more may still fail; the journal has told so already."""
     written.exception()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from bridge.audit.query import Filter, Queries, who
+from bridge.audit.query import Filter, Queries, scopes_of, who
 from bridge.audit.reader import Found
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
@@ -45,7 +45,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
 @json_option
 @filter_options(limit=100)
 def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
-    """Find entries, newest first. Entries on an exception path are marked with '!'."""
+    """Find entries, newest first. Entries on an exception path or with violations are marked with '!'."""
     with open_reader(config) as reader:
         found = Queries(reader).query(Filter(**wanted))
         for one in found:
@@ -67,6 +67,8 @@ def _document(one: Found) -> dict[str, Any]:
 
 
 def _marks(entry: dict[str, Any]) -> str:
+    if "violations" in entry:
+        return f"! violates its decision: {', '.join(entry['violations'])}" if entry["violations"] else "as decided"
     paths = [e["path"] + (f" {e['id']}" if "id" in e else "") for e in entry.get("exceptions", ())]
     return f"! exception path: {', '.join(paths)}" if paths else "no exception path"
 
@@ -74,13 +76,15 @@ def _marks(entry: dict[str, Any]) -> str:
 def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
-    scopes = " ".join(f"{_word(s)}={a['outcome']}" for s, a in sorted(entry.get("scopes", {}).items()))
-    mark = "!" if entry.get("exceptions") or one.overruled else " "
-    overruled = "  OVERRULED: the caller was denied" if one.overruled else ""
+    scopes = " ".join(f"{_word(scope)}={outcome}" for scope, outcome in sorted(scopes_of(entry).items()))
+    violations = entry.get("violations")
+    mark = "!" if entry.get("exceptions") or violations or one.overruled else " "
+    wrong = "  OVERRULED: the caller was denied" if one.overruled else ""
+    wrong += f"  VIOLATES: {' '.join(violations)}" if violations else ""
     client = _word(who(request, "client") or "-")
     outcome = entry.get("outcome", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
-    return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{overruled}"
+    return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{wrong}"
 
 
 def _word(text: str) -> str:
