@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -71,6 +71,13 @@ class Queries:
             found = {i for (i,) in index.execute(fitting, (*values, _most(wanted)))}
             beside = {i for (i,) in index.execute(about, (*values, _most(wanted)))}
         return sorted(found), sorted(beside - found)
+
+    @contextmanager
+    def followers(self) -> Iterator[Callable[[str, str], bool]]:
+        """Tells, inside, whether an entry of a kind names a decision: (decision id, kind)."""
+        select = "SELECT 1 FROM about WHERE decision_id = ? AND kind = ? LIMIT 1"
+        with self._index() as index:
+            yield lambda *named: index.execute(select, named).fetchone() is not None
 
     def kept(self) -> sqlite3.Connection | None:
         """The query tables as they lie on disk, read only; None when there are none yet."""

@@ -6,6 +6,7 @@ from bridge.cli.log.export import export_command
 from bridge.cli.log.keep import checkpoint, rebuild
 from bridge.cli.log.prove import check, prove
 from bridge.cli.log.query import query, show
+from bridge.cli.log.reconcile import reconcile
 from bridge.cli.log.verify import consistency, verify
 
 
@@ -14,5 +15,5 @@ def log() -> None:
     """Read the evidence log, and prove it."""
 
 
-for command in (show, query, verify, prove, check, consistency, checkpoint, rebuild, export_command):
+for command in (show, query, verify, prove, check, consistency, reconcile, checkpoint, rebuild, export_command):
     log.add_command(command)

@@ -76,18 +76,18 @@ def _marks(entry: dict[str, Any]) -> str:
 def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
-    scopes = " ".join(f"{_word(scope)}={outcome}" for scope, outcome in sorted(scopes_of(entry).items()))
+    scopes = " ".join(f"{word(scope)}={outcome}" for scope, outcome in sorted(scopes_of(entry).items()))
     violations = entry.get("violations")
     mark = "!" if entry.get("exceptions") or violations or one.overruled else " "
     wrong = "  OVERRULED: the caller was denied" if one.overruled else ""
     wrong += f"  VIOLATES: {' '.join(violations)}" if violations else ""
-    client = _word(who(request, "client") or "-")
+    client = word(who(request, "client") or "-")
     outcome = entry.get("outcome", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
     return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{wrong}"
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
     """What a caller sent, as one word: a line break or an escape sequence in a scope must not forge a line."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown.replace(" ", r"\x20")
