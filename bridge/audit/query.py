@@ -15,6 +15,11 @@ from bridge.evidence.files import INDEX
 from bridge.model.times import parse_rfc3339
 
 QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
+_NOT_OURS = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What an entry makes of itself that no bridge has written: a member is missing, or of another type."""
 _SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 
 
@@ -129,7 +134,7 @@ class Queries:
         for found in self._reader.walk(last[0] + 1 if last else 0, None if until is None else until + 1):
             try:
                 _add(index, found.index, found.entry)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except _NOT_OURS as error:
                 raise EvidenceUnavailable(
                     f"entry {found.index} in {self._reader.folder} is none that a bridge writes: compare it with a copy"
                 ) from error
