@@ -1,15 +1,23 @@
-"""Asks the bridge for one decision, and believes only a whole, well-formed answer.
+"""Asks the bridge for one decision, believes only a whole, well-formed answer, and reports what was minted.
 
 Whatever goes wrong (no connection, no answer in time, another status, a reply that does not fit) is a BridgeFailure,
 and a BridgeFailure means: no token. There is no cache and no fallback, since both would be a yes that nobody gave.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from examples.token_service.reporting import Outbox, Report
+
+log = logging.getLogger("token_service")
+
 Outcome = Literal["allow", "deny", "conditional"]
+NEVER = (400, 401, 403, 404, 405, 413, 415)
+"""Statuses of a report that would be refused again."""
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -69,6 +77,12 @@ class Answer(_Reply):
     findings: list[Finding]
 
 
+class Reported(_Reply):
+    """The reply of `POST /v1/issuance/issued`: the report is on record."""
+
+    violations: list[Text]
+
+
 class BridgeClient:
     """The bridge at `url`, called with the bearer token that its `[[callers]]` entry knows the SHA-256 of."""
 
@@ -81,6 +95,7 @@ class BridgeClient:
             trust_env=False,
             follow_redirects=False,
         )
+        self._outbox = Outbox(self._send)
 
     def decide(self, question: dict[str, Any], request_id: str) -> Answer:
         """The decision on one token. Raises BridgeFailure when there is none."""
@@ -96,6 +111,28 @@ class BridgeClient:
             fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "body" for e in error.errors()}))
             raise BridgeFailure(f"the bridge's reply does not fit: {fields}") from error
 
+    def report(self, decision_id: str, jti: str, exp: int, scopes: Sequence[str], audience: Sequence[str]) -> None:
+        """Tells the bridge of a token that was minted. Does not wait: the report is repeated until it is on record."""
+        told = {"jti": jti, "exp": exp, "scopes": list(scopes), "audience": list(audience)}
+        self._outbox.put({"decision_id": decision_id, **told})
+
     def close(self) -> None:
-        """Ends the connections."""
+        """Sends what is left to report, and ends the connections."""
+        self._outbox.close()
         self._http.close()
+
+    def _send(self, report: Report) -> bool:
+        decision_id = report["decision_id"]
+        try:
+            reply = self._http.post("/v1/issuance/issued", json=report)
+            if reply.status_code in NEVER:
+                log.error("the report on decision %s is refused with %s", decision_id, reply.status_code)
+                return True
+            if reply.status_code != 200:
+                return False
+            violations = Reported.model_validate_json(reply.content).violations
+        except (httpx.HTTPError, ValidationError):
+            return False
+        if violations:
+            log.error("the token for decision %s breaks it: %s", decision_id, ", ".join(violations))
+        return True

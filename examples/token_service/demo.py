@@ -90,6 +90,8 @@ def _tell(story: Story, shop: OAuthClient, unbound: OAuthClient, bridge: Bridge)
     story.chapter(5, "The evidence", "What the log holds: issuance-bridge log show ID. The id is also the token's jti.")
     for name, decision_id in story.decisions:
         _show(name, bridge.log_entry(decision_id))
+        if name == "granted":
+            _show_report(bridge.report_entry(decision_id))
 
 
 def _show(name: str, entry: dict[str, Any]) -> None:
@@ -104,6 +106,12 @@ def _show(name: str, entry: dict[str, Any]) -> None:
         print(f"      {rule['effect']:8} {where}, owner {rule.get('owner', '-')}")
     if entry["require"]:
         print(f"      waits    {json.dumps(entry['require'])}")
+
+
+def _show_report(entry: dict[str, Any]) -> None:
+    broken = ", ".join(entry["violations"]) or "nothing that the decision does not allow"
+    print(f"      {entry['kind']} at {entry['time']}, told by {entry['caller']}: {broken}")
+    print(f"      token    {json.dumps({name: entry[name] for name in ('scopes', 'audience', 'exp', 'jti_digest')})}")
 
 
 if __name__ == "__main__":

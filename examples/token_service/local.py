@@ -24,7 +24,7 @@ from examples.token_service.bridge_client import BridgeClient
 from examples.token_service.store import Store
 
 ISSUER = "https://as.example"
-START_S, STOP_S = 30, 10
+START_S, STOP_S, REPORT_S = 30, 10, 10
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,23 @@ class Bridge:
 
     def log_entry(self, decision_id: str) -> dict[str, Any]:
         """The log entry of a decision, by the auditor's command. Raises CalledProcessError when there is none."""
+        return self._log(decision_id)[0]
+
+    def report_entry(self, decision_id: str) -> dict[str, Any]:
+        """The log entry that says what was minted for a decision; it comes a moment after the token."""
+        deadline = time.monotonic() + REPORT_S
+        while time.monotonic() < deadline:
+            for entry in self._log(decision_id):
+                if entry["kind"] == "issued":
+                    return entry
+            time.sleep(0.1)
+        raise RuntimeError(f"no token was reported for {decision_id} within {REPORT_S} s")
+
+    def _log(self, decision_id: str) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "bridge", "log", "show", decision_id, "--json", "--config", str(self.config)]
         shown = subprocess.run(command, check=True, capture_output=True, timeout=START_S, env=_environment())
         # One object a line: the entry, then what follows from it.
-        entry: dict[str, Any] = json.loads(shown.stdout.splitlines()[0])["entry"]
-        return entry
+        return [json.loads(line)["entry"] for line in shown.stdout.splitlines()]
 
 
 @contextlib.contextmanager

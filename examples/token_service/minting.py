@@ -147,17 +147,18 @@ class Minter:
         if public and wish.jkt is None:
             raise BridgeFailure("a public client's refresh token must be bound to a key (RFC 9700, section 2.2.2)")
         terms.still_valid()
-        return self._store.save_refresh_token(
-            RefreshToken(
-                grant=wish.grant,
-                scopes=terms.scopes,
-                audience=terms.audience,
-                authorization_details=terms.authorization_details,
-                claims=terms.claims,
-                jkt=wish.jkt if public else None,
-                expires=int(time.time()) + terms.lifetime,
-            )
+        token = RefreshToken(
+            grant=wish.grant,
+            scopes=terms.scopes,
+            audience=terms.audience,
+            authorization_details=terms.authorization_details,
+            claims=terms.claims,
+            jkt=wish.jkt if public else None,
+            expires=int(time.time()) + terms.lifetime,
         )
+        value = self._store.save_refresh_token(token)
+        self._report(terms, token.expires)
+        return value
 
     def _signed(self, typ: str, wish: Wish, terms: Terms, own: dict[str, Any]) -> str:
         now = int(time.time())
@@ -173,7 +174,12 @@ class Minter:
         if taken := sorted(own.keys() & terms.claims.keys()):
             raise BridgeFailure(f"the decision {terms.decision_id} sets claims that are this server's own: {taken}")
         terms.still_valid()
-        return self._key.sign(typ, {**terms.claims, **own})
+        token = self._key.sign(typ, {**terms.claims, **own})
+        self._report(terms, own["exp"])
+        return token
+
+    def _report(self, terms: Terms, exp: int) -> None:
+        self._bridge.report(terms.decision_id, terms.decision_id, exp, terms.scopes, terms.audience)
 
 
 def _how_signed_in(wish: Wish) -> dict[str, Any]:

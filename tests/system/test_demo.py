@@ -24,6 +24,10 @@ def test_the_story() -> None:
     assert "invalid_scope" in chapters["denied"]
     assert "unbound" in chapters["denied"]
     assert chapters["log"].count("decision of") == 5
+    reported = chapters["log"].split("narrowed:")[0]
+    assert "issued at" in reported
+    assert "nothing that the decision does not allow" in reported
+    assert '"scopes": ["openid", "accounts:read"], "audience": ["https://accounts.example"]' in reported
     denial = chapters["log"].split("denied:")[1]
     assert "payments:write" in denial
     assert "unbound" in denial

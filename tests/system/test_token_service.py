@@ -111,6 +111,23 @@ class TestClientCredentials:
             refused(reply, "invalid_authorization_details")
 
 
+class TestReports:
+    def test_every_token_is_reported_as_it_was_minted(self, service: Service, app: OAuthClient) -> None:
+        body = issued(app.code_flow("openid plain"))
+        tokens = {kind: app.verified(body[kind]).claims for kind in ("access_token", "id_token")}
+        for kind, scopes in (("access_token", ["openid", "plain"]), ("id_token", ["openid"])):
+            claims = tokens[kind]
+            report = service.bridge.report_entry(claims["jti"])
+            audience = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
+            assert (report["scopes"], report["audience"], report["exp"]) == (scopes, audience, claims["exp"])
+            assert (report["caller"], report["violations"]) == ("token-service", [])
+
+    def test_a_narrowed_token_is_reported_narrowed(self, service: Service, batch: OAuthClient) -> None:
+        claims = batch.verified(issued(batch.token("client_credentials", scope="orders:read never"))["access_token"])
+        report = service.bridge.report_entry(claims.claims["jti"])
+        assert (report["scopes"], report["audience"], report["violations"]) == (["orders:read"], [ORDERS], [])
+
+
 class TestAuthorizationCode:
     def test_three_tokens_from_three_decisions(self, service: Service, app: OAuthClient) -> None:
         body = issued(app.code_flow("openid plain", nonce="n-1"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from flask import Flask, Response, redirect
+from flask import Flask, Response, redirect, request
 
 from examples.token_service.app import create_app
 from examples.token_service.bridge_client import BridgeClient
@@ -153,3 +154,46 @@ def test_a_denial_by_fault_is_told_as_a_fault(nonsense: tuple[dict[str, Any], OA
     scopes = {"accounts:read": {"outcome": "deny", "findings": fault}}
     says["reply"] = _reply(outcome="deny", granted_scopes=[], findings=fault, scopes=scopes)
     unavailable(client.token("client_credentials", scope="accounts:read"))
+
+
+def _sent(answers: list[Any], within_s: float = 10) -> list[dict[str, Any]]:
+    """The reports that a bridge with these answers, one after the other, gets of one token, until there is no other."""
+    app, got = Flask("bridge"), list[dict[str, Any]]()
+    done = threading.Event()
+
+    @app.post("/v1/issuance/issued")
+    def answer() -> Any:
+        got.append(request.get_json())
+        if len(got) == len(answers):
+            done.set()
+        return answers[len(got) - 1]
+
+    with serving(app) as url, contextlib.closing(BridgeClient(url, "token", timeout=1)) as bridge:
+        bridge.report("d-1", "j-1", 7, ("a",), ("b",))
+        assert done.wait(within_s)
+    return got
+
+
+REPORT = {"decision_id": "d-1", "jti": "j-1", "exp": 7, "scopes": ["a"], "audience": ["b"]}
+
+
+@pytest.mark.parametrize("not_yet", [("down", 503), ("defect", 500), ("late", 408), ("{}", 200), ("busy", 429)])
+def test_a_report_is_repeated_until_it_is_on_record(not_yet: Any) -> None:
+    assert _sent([not_yet, not_yet, {"violations": []}]) == [REPORT] * 3
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_report_that_is_refused_is_told_and_not_repeated(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert _sent([("no", status)]) == [REPORT]
+    assert f"the report on decision d-1 is refused with {status}" in caplog.text
+
+
+def test_what_a_token_breaks_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert _sent([{"violations": ["late", "more_scopes"]}]) == [REPORT]
+    assert "the token for decision d-1 breaks it: late, more_scopes" in caplog.text
+
+
+def test_what_cannot_be_reported_before_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.closing(BridgeClient("http://127.0.0.1:1", "token")) as bridge:
+        bridge.report("d-1", "j-1", 7, (), ())
+    assert "the token for decision d-1 is not reported" in caplog.text
