@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from bridge.config.settings import load_settings
 from bridge.doors._openapi import document as openapi_document
+from bridge.doors.issued import PATH as ISSUED
 from bridge.server import Bridge
 from tests.support.bridge import PATH, RunningBridge, request, write_config
 
@@ -75,6 +76,22 @@ def test_replies_are_as_described(
         assert reply["outcome"] == expected
         jsonschema.Draft202012Validator(schema).validate(reply)
         assert reply.keys() <= schema["components"]["schemas"]["DecisionReply"]["properties"].keys()
+
+
+def test_replies_to_reports_are_as_described(bridge: RunningBridge, document: dict[str, Any]) -> None:
+    schema = copy.deepcopy(document)
+    schema["$ref"] = "#/components/schemas/ReportedReply"
+    decision_id = bridge.ask(request("read"))["decision_id"]
+    body = {"decision_id": decision_id, "jti": "j", "exp": 1, "scopes": ["read"], "audience": []}
+    for report, violations in ((body, []), (body, []), ({**body, "jti": "k"}, ["second_token"])):
+        reply = bridge.client.post(ISSUED, json=report).json()
+        assert reply["violations"] == violations
+        jsonschema.Draft202012Validator(schema).validate(reply)
+        assert reply.keys() <= schema["components"]["schemas"]["ReportedReply"]["properties"].keys()
+    asked = document["components"]["schemas"]["IssuedReport"]
+    assert asked["additionalProperties"] is False
+    assert set(asked["required"]) == set(asked["properties"]) == body.keys()
+    assert document["paths"][ISSUED]["post"]["responses"].keys() >= {"200", "400", "401", "403", "503"}
 
 
 def test_the_document_served_is_the_one_tested_below(document: dict[str, Any]) -> None:
