@@ -90,7 +90,9 @@ class Bridge:
             Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),
             self.metrics,
         )
-        self.issued = Issued(self.journal, keys.token_digest(folder), server.deadline_ms / 1000, self.metrics)
+        self.issued = Issued(
+            self.journal, keys.token_digest(Path(evidence.path)), server.deadline_ms / 1000, self.metrics
+        )
         self._background: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
