@@ -27,6 +27,7 @@ from bridge.model.issued import LEEWAY_MS, TokenDigest, Violation
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ports import Record
 from tests.support.bridge import RunningBridge, bearer, caller, request, running_bridge
+from tests.support.evidence import all_found
 from tests.support.policies import write_policies
 
 API, OTHER = "https://api.example", "https://other.example"
@@ -216,7 +217,7 @@ def test_what_is_found_leads_to_line_decision_and_entry(running: RunningBridge, 
     server = service(running, "many")
     decision_id = server.decide("short")
     server.mint(decision_id, "short", exp=int(time.time()) + 600)
-    index = len(running.entries()) - 1
+    (index,) = (f.index for f in all_found(running.evidence) if f.entry.get("decision_id") == decision_id)
     _, found = server.reconcile(tmp_path, "--caller", "many")
     expected = {"code": "longer_life", "critical": True, "detail": TEXTS["longer_life"]}
     assert found == [{**expected, "line": 1, "index": index, "decision_id": decision_id}]
@@ -270,11 +271,11 @@ def findings(folder: Path, issued: list[dict[str, Any]], at: int | None = None, 
 
 def test_granted_and_never_issued_is_told_once_it_can_no_longer_be(running: RunningBridge, tmp_path: Path) -> None:
     server = service(running, "never")
-    start = len(running.entries())
-    server.decide("read")
+    granted = server.decide("read")
     server.decide("never")
     server.mint(server.decide("read"), "read", keep=False)
     server.mint(server.decide("read"), "read", report=False)
+    (start,) = (f.index for f in all_found(running.evidence) if f.entry["id"] == granted)
     assert ("never_issued", start) not in findings(running.evidence, server.tokens, caller="never")
     later = findings(running.evidence, server.tokens, now_ms() + LATER_MS, caller="never")
     assert [index for code, index in later if code == "never_issued"] == [start]
