@@ -232,7 +232,7 @@ BESIDE: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
         {"decision_id": "d", "outcome": "deny", "reply": {"outcome": "deny", "code": "deadline"}},
         (6003, 1, 3),
     ),
-    "issued": ({"decision_id": "d", "caller": "as", "violations": []}, (6003, 1, 1)),
+    "issued": ({"decision_id": "d", "caller": "as", "scopes": ["read"], "violations": []}, (6003, 1, 1)),
     "access": ({"caller": "auditor"}, (6003, 2, 1)),
     "start": ({}, (6002, 3, 1)),
     "stop": ({}, (6002, 4, 1)),
@@ -263,7 +263,10 @@ def test_an_overruled_answer_is_a_denied_call() -> None:
 
 
 def test_what_was_issued_against_the_decision_is_severe() -> None:
-    assert as_ocsf(entry(0, "issued", caller="as", violations=[{"code": "late"}]))["severity_id"] == 4
+    event = as_ocsf(entry(0, "issued", caller="as", scopes=["read", "pay"], violations=["late"]))
+    assert event["severity_id"] == 4
+    told = [(a["decision"], a["policy"]["name"]) for a in event["actor"]["authorizations"]]
+    assert told == [("issued", "read"), ("issued", "pay")]
 
 
 def test_the_version_is_what_was_asked_for(tmp_path: Path) -> None:

@@ -229,16 +229,16 @@ def test_text_and_exit_code(running: RunningBridge, tmp_path: Path) -> None:
     command = ["log", "reconcile", "--caller", "text", "--issued"]
     done = running.cli(*command, str(server.listed(tmp_path)))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("OK   1 tokens, ")
-    server.mint("forged\nOK   1 tokens", "read", report=False)
+    assert done.stdout.splitlines()[-1].startswith("OK   listed 1, reported ")
+    server.mint("forged\nOK   listed 1", "read", report=False)
     done = running.cli(*command, str(server.listed(tmp_path)))
     assert (done.returncode, done.stderr) == (1, "")
     first, _, last = (line for line in done.stdout.splitlines() if not line.startswith("note"))
     assert (
         first
-        == r"BAD  unknown_decision: there is no such decision (line 2, decision forged\nOK\x20\x20\x201\x20tokens)"
+        == r"BAD  unknown_decision: there is no such decision (line 2, decision forged\nOK\x20\x20\x20listed\x201)"
     )
-    assert last.startswith("BAD  2 findings: 2 tokens, ")
+    assert last.startswith("BAD  found 2: listed 2, reported ")
     shown = done.stdout + "".join(event for event in running.log_text().splitlines())
     assert not any(token["jti"] in shown for token in server.tokens)
 

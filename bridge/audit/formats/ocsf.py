@@ -171,12 +171,16 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _authorizations(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One for each scope that was asked for."""
+    """One for each scope that was asked for, or minted."""
+    scopes = entry.get("scopes", {})
+    if isinstance(scopes, list):
+        yield from ({"decision": "issued", "policy": {"name": scope}} for scope in scopes)
+        return
     rules: dict[str, dict[str, dict[str, Any]]] = {}
     for rule in entry.get("rules", ()):
         rules.setdefault(rule["package"], {})[rule["code"]] = rule
     excused = [(taken.get("package"), taken.get("code")) for taken in entry.get("exceptions", ()) if "id" in taken]
-    for scope, answer in entry.get("scopes", {}).items():
+    for scope, answer in scopes.items():
         package = _package(scope, rules)
         codes = [finding["code"] for finding in answer.get("findings", ())]
         # The rule that took an exception path goes first: of several that allow, it is the one to know of.

@@ -50,9 +50,9 @@ def reconcile(
             critical += finding.critical
             click.echo(_document(finding) if as_json else _line(finding))
     if not as_json:
-        known_tokens = len(tokens.tokens) + len(tokens.twice)
-        what = f"{known_tokens} tokens, {found.reports} reports, {found.decisions} decisions"
-        click.echo(f"BAD  {critical} findings: {what}" if critical else f"OK   {what}")
+        listed = len(tokens.tokens) + len(tokens.twice)
+        what = f"listed {listed}, reported {found.reports}, decided {found.decisions}"
+        click.echo(f"BAD  found {critical}: {what}" if critical else f"OK   {what}")
     if critical:
         raise click.exceptions.Exit(1)
 
