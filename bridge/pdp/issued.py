@@ -39,18 +39,25 @@ class Issued:
         """The durable entry of `report`. EvidenceUnavailable: it must be repeated; ReportOfAnother: it never may be."""
         at = now_ms()
         entry = self._entry(report, caller, request_id, at)
-        written = self._journal.append(Record(entry, finish=partial(finish, entry, at)))
-        written.add_done_callback(look_at)
-        # Not wait_for: giving up waiting must not take the entry back.
-        await asyncio.wait((written,), timeout=self._deadline_s)
-        if not written.done():
-            raise EvidenceUnavailable("the entry was not durable in time")
-        receipt = written.result()
+        try:
+            receipt = await self._write(Record(entry, finish=partial(finish, entry, at)))
+        except EvidenceUnavailable as error:
+            log.error("report_unrecorded", decision_id=report.decision_id, caller=caller, reason=str(error))
+            raise
         if receipt.entry["kind"] != KIND:
             raise ReportOfAnother("the decision was another caller's")
         reported = Reported(receipt, receipt.entry["violations"], receipt.entry["id"] != entry["id"])
         self._alarm(reported, report, caller)
         return reported
+
+    async def _write(self, record: Record) -> Receipt:
+        written = self._journal.append(record)
+        written.add_done_callback(look_at)
+        # Not wait_for: giving up waiting must not take the entry back.
+        await asyncio.wait((written,), timeout=self._deadline_s)
+        if not written.done():
+            raise EvidenceUnavailable("the entry was not durable in time")
+        return written.result()
 
     def _entry(self, report: IssuedReport, caller: str, request_id: str | None, at: int) -> dict[str, Any]:
         entry: dict[str, Any] = {

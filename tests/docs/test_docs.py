@@ -12,12 +12,15 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from bridge.audit import reconcile
 from bridge.cli.main import cli
 from bridge.config.settings import CallerSection, Settings
+from bridge.doors.issued import ReportedReply
 from bridge.doors.native import DecisionReply
 from bridge.kernel import CAPABILITIES
 from bridge.model.decision import Code
 from bridge.model.issuance import IssuanceRequest
+from bridge.model.issued import IssuedReport, Violation
 from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
@@ -96,6 +99,17 @@ def test_every_code_of_the_bridge_is_documented() -> None:
 @pytest.mark.parametrize(("heading", "model"), [("## The request", IssuanceRequest), ("## The reply", DecisionReply)])
 def test_every_member_of_the_native_door_is_documented(heading: str, model: type[BaseModel]) -> None:
     assert table_names(section(TOKEN_SERVICES, heading)) == model.model_fields.keys()
+
+
+def test_every_member_and_violation_of_a_report_is_documented() -> None:
+    members = IssuedReport.model_fields.keys() | ReportedReply.model_fields.keys()
+    documented = table_names(section(TOKEN_SERVICES, "## Report what you mint"))
+    assert documented == members | {violation.value for violation in Violation}
+
+
+def test_everything_that_reconciling_finds_is_documented() -> None:
+    documented = table_names(section(AUDITORS, "## Reconcile with the server's list"))
+    assert documented == {code.value for code in reconcile.Code}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -433,6 +433,7 @@ def test_while_the_log_cannot_be_written_the_report_must_be_repeated(tmp_path: P
             assert response.headers["Retry-After"] == "1"
         assert grown(bridge, before) == {}
         assert not bridge.log_events("issuance_violation")
+        assert [event["decision_id"] for event in bridge.log_events("report_unrecorded")] == [body["decision_id"]] * 3
         faults.clear()
         wait_until(lambda: bridge.get("/health/ready").status_code == 200, 20)
         assert told(bridge, body)["violations"] == ["more_scopes"]
