@@ -83,7 +83,7 @@ def _first_that_works(work: Path) -> Path:
 def _compiled(go: golang.Go, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     settings = {"CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local", **go.settings}
-    env = {name: value for name, value in os.environ.items() if name not in {"GOOS", "GOARCH", "GOFLAGS"}} | settings
+    env = {name: value for name, value in os.environ.items() if name not in {"GOOS", "GOARCH"}} | settings
     flags = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-modcacherw", "-ldflags=-s -w"]
     what = [*(f"./{name}" for name in OURS), "tool"]
     run([go.command, "build", *flags, "-o", f"{target}/", *what], "go build failed", env=env, cwd=MODULE)

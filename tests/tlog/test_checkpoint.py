@@ -129,6 +129,14 @@ class TestOpening:
             with pytest.raises(EvidenceInvalid, match="is not signed by a trusted key"):
                 open_checkpoint(str(note).encode(), [LOG.verifier], [witness_key(false)])
 
+    def test_each_kind_of_key_in_its_own_place(self) -> None:
+        of_the_logs_name, text = signer(LOG.name, 1), str(checkpoint())
+        cosigned = Note(text, (cosignature(of_the_logs_name, text),))
+        with pytest.raises(EvidenceInvalid, match="is not signed by a trusted key"):
+            open_checkpoint(str(cosigned).encode(), [witness_key(of_the_logs_name)])
+        with pytest.raises(EvidenceInvalid, match="is not signed by a trusted key"):
+            open_checkpoint(str(signed()).encode(), [], [LOG.verifier])
+
     def test_not_with_a_false_cosignature_of_a_known_witness(self) -> None:
         note = signed(5)
         false = cosignature(WITNESSES[0], signed(6).text)

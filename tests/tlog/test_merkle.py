@@ -236,6 +236,12 @@ class TestAlterations:
         refused(verify_consistency, 4, 5, mth(leaves(4)), root, [])
         refused(verify_inclusion, 0, 0, leaves(1)[0], [], EMPTY_ROOT)
 
+    def test_of_the_size(self) -> None:
+        """The path of a larger tree is too long for a smaller one, and the other way round, whatever the root."""
+        for size, other in itertools.permutations((1, 2, 4, 8, 16), 2):
+            found, root = path(size - 1, leaves(size)), mth(leaves(size))
+            refused(verify_inclusion, other - 1, other, leaves(size)[-1], found, root)
+
     def test_of_a_fork(self) -> None:
         row = leaves(20)
         other = (*row[:10], leaf_hash(b"another"), *row[11:])
