@@ -3,7 +3,8 @@
     done = subprocess.run([program("fsck"), ...])
 
 `verifylog`, `checkproof`: a few lines around Go's own sumdb packages; `fsck`, `posix-oneshot`: Tessera's checker and
-writer of logs on disk; `omniwitness`: a witness; `spicy`: Torchwood's checker of proofs. `make foreign` builds them, once for each state of sources and locks.
+writer of logs on disk; `omniwitness`: a witness; `spicy`: Torchwood's checker of proofs. `make foreign` builds them,
+once for each state of sources and locks.
 """
 
 import fcntl
