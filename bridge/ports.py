@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.errors import BridgeError
+from bridge.model.commitment import Disclosure
 from bridge.model.policy import PolicySet
 
 
@@ -46,12 +47,14 @@ class Engine(Protocol):
 class Receipt:
     """Where an entry stands in the log: `index` is dense from 0, `leaf_hash` is RFC 6962's (32 bytes).
 
-    `entry` is what it says; of one that was just written, without what the writer adds.
+    `entry` is what it says; of one that was just written, without what the writer adds; of one that was looked up, with
+    what its commitments hide in their place, where it is not erased. `hidden`: what is kept for those.
     """
 
     index: int
     leaf_hash: bytes
     entry: Mapping[str, Any]
+    hidden: tuple[Disclosure, ...] = ()
 
 
 class Lookup(Protocol):
@@ -64,8 +67,8 @@ class Lookup(Protocol):
         """The entries of `kind` whose `member` (one of `entry.FOUND_BY`) is `value`, oldest first, at most 100."""
 
 
-Finish = Callable[[Lookup], dict[str, Any] | Receipt]
-"""Makes an entry from what stands before it; or gives the receipt of one that makes it needless."""
+Finish = Callable[[Lookup], "dict[str, Any] | Record | Receipt"]
+"""Makes an entry, or a record, from what stands before it; or gives the receipt of one that makes it needless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +76,16 @@ class Record:
     """One entry on its way to the log.
 
     `entry` lacks what the writer adds in its transaction: instance, epoch, iseq. `input` is the exact document that
-    the engine saw, kept beside the log under its SHA-256. `state`: what the log knows once the entry is durable (a name
-    and its value), for comparing later. With `finish` the writer writes what that makes, with the same `id` and `kind`,
-    so that nothing can come between its looking and the writing; it must be quick, and may be called more than once.
+    the engine saw, kept beside the log under its SHA-256. `disclosures`: what the entry's commitments hide. `state`:
+    what the log knows once the entry is durable (a name and its value), for comparing later. With `finish` the writer
+    writes what that makes, with the same `id` and `kind`, so that nothing can come between its looking and the writing;
+    it must be quick, and may be called more than once.
     """
 
     entry: dict[str, Any]
     input: bytes | None = None
     input_digest: bytes | None = None
+    disclosures: tuple[Disclosure, ...] = ()
     state: tuple[str, bytes] | None = None
     finish: Finish | None = None
 

@@ -84,7 +84,7 @@ class Bridge:
         self.decide = Decide(
             self.engine,
             self.admission,
-            Recorder(tuple(parse_pointer(p) for p in evidence.mask)),
+            Recorder(tuple(map(parse_pointer, evidence.mask)), tuple(map(parse_pointer, evidence.personal))),
             Prover(self.journal, self.metrics),
             SecretMask(server.secret_names, server.secret_suffixes),
             Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),

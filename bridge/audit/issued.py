@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.errors import EvidenceInvalid, MalformedRequest
 from bridge.model import strict_json
+from bridge.model.commitment import is_hidden
 from bridge.model.issued import Minted, TokenDigest, Violation
 
 
@@ -49,7 +50,7 @@ class Listed:
             (_unordered(token.scopes), _unordered(report["scopes"])),
             (_unordered(token.audience), _unordered(report["audience"])),
         ]
-        if any(listed is not None and listed != reported for listed, reported in told):
+        if any(None not in (listed, reported) and listed != reported for listed, reported in told):
             self.violations.add(Violation.CONTRADICTS_REPORT)
 
 
@@ -83,4 +84,5 @@ class IssuedList:
 
 
 def _unordered(values: list[str] | None) -> frozenset[str] | None:
-    return None if values is None else frozenset(values)
+    """None: not told, or erased in part."""
+    return None if values is None or any(map(is_hidden, values)) else frozenset(values)

@@ -9,9 +9,11 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
+from bridge.audit.disclosed import holders
 from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import INDEX
+from bridge.model.entry import canonical
 from bridge.model.times import parse_rfc3339
 
 QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
@@ -60,7 +62,7 @@ class Queries:
 
     def query(self, wanted: Filter) -> list[Found]:
         """The newest entries that `wanted` fits, newest first."""
-        where, values = _where(wanted)
+        where, values = self._where(wanted)
         overruled = "EXISTS (SELECT 1 FROM about a WHERE a.decision_id = d.id AND a.kind = 'overruled')"
         sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         with self._index() as index:
@@ -69,7 +71,7 @@ class Queries:
 
     def fitting(self, wanted: Filter) -> tuple[list[int], list[int]]:
         """The indexes of the entries that `wanted` fits, and of others that name one of them as their decision."""
-        where, values = _where(wanted)
+        where, values = self._where(wanted)
         fitting = f"SELECT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         about = f"SELECT a.idx FROM decision d JOIN about a ON a.decision_id = d.id WHERE d.idx IN ({fitting})"  # noqa: S608
         with self._index() as index:
@@ -83,6 +85,19 @@ class Queries:
         select = "SELECT 1 FROM about WHERE decision_id = ? AND kind = ? LIMIT 1"
         with self._index() as index:
             yield lambda *named: index.execute(select, named).fetchone() is not None
+
+    def clear(self, subject: str) -> int:
+        """How many entries show this subject as it is, and will for ever."""
+        with self._index() as index:
+            (count,) = index.execute("SELECT count(*) FROM decision WHERE subject = ?", (subject,)).fetchone()
+        return int(count)
+
+    def _where(self, wanted: Filter) -> tuple[str, list[Any]]:
+        return _where(wanted, self._behind("client", wanted.client), self._behind("subject", wanted.subject))
+
+    def _behind(self, member: str, wanted: str | None) -> list[int]:
+        """The entries that committed to this client's or subject's id: the query tables do not have it."""
+        return [] if wanted is None else holders(self._reader.db, (member, "id"), [canonical(wanted)])
 
     def kept(self) -> sqlite3.Connection | None:
         """The query tables as they lie on disk, read only; None when there are none yet."""
@@ -144,9 +159,13 @@ class Queries:
 
 
 def who(request: dict[str, Any], member: str) -> str | None:
-    """The id of the client or subject of a `request`; `evidence.mask` may have left a mere string of it."""
+    """The id of the client or subject of a `request`, where it stands there in clear.
+
+    `evidence.mask` may have left a mere string of both, and `evidence.personal` a commitment.
+    """
     found = request.get(member)
-    return found.get("id") if isinstance(found, dict) else found
+    found = found.get("id") if isinstance(found, dict) else found
+    return found if isinstance(found, str) else None
 
 
 def scopes_of(entry: dict[str, Any]) -> dict[str, str]:
@@ -175,15 +194,24 @@ def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
     index.executemany("INSERT INTO decision_exception VALUES (?, ?, ?)", paths)
 
 
-def _where(wanted: Filter) -> tuple[str, list[Any]]:
-    """The condition and its values; where a scope is asked for, `outcome` is that scope's own."""
+def _where(wanted: Filter, client: list[int], subject: list[int]) -> tuple[str, list[Any]]:
+    """The condition and its values; where a scope is asked for, `outcome` is that scope's own.
+
+    `client`, `subject`: entries that are about the wanted ones without showing it.
+    """
     parts: list[tuple[str, tuple[Any, ...]]] = []
     if wanted.scope is not None:
-        own = [("scope = ?", wanted.scope), ("client = ?", wanted.client), ("outcome = ?", wanted.outcome)]
-        given = [(sql, value) for sql, value in own if value is not None]
+        own = [("scope = ?", wanted.scope), ("outcome = ?", wanted.outcome)]
+        given = [(sql, (value,)) for sql, value in own if value is not None]
+        if wanted.client is not None:
+            given.append(_shown_or("client", wanted.client, "idx", client))
         inner = " AND ".join(sql for sql, _ in given)
         subquery = f"d.idx IN (SELECT idx FROM decision_scope WHERE {inner})"  # noqa: S608 - fixed texts
-        parts.append((subquery, tuple(v for _, v in given)))
+        parts.append((subquery, tuple(v for _, values in given for v in values)))
+    if wanted.client is not None:
+        parts.append(_shown_or("d.client", wanted.client, "d.idx", client))
+    if wanted.subject is not None:
+        parts.append(_shown_or("d.subject", wanted.subject, "d.idx", subject))
     if wanted.exception == "any":
         parts.append(("d.idx IN (SELECT idx FROM decision_exception)", ()))
     elif wanted.exception is not None:
@@ -193,8 +221,6 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     for sql, value in (
         ("d.outcome = ?", wanted.outcome if wanted.scope is None else None),
         ("d.kind = ?", wanted.kind),
-        ("d.client = ?", wanted.client),
-        ("d.subject = ?", wanted.subject),
         ("d.idx IN (SELECT idx FROM decision_rule WHERE ? IN (code, package || '/' || code))", wanted.rule),
         ("d.idx IN (SELECT idx FROM decision_rule WHERE owner LIKE ? ESCAPE '\\')", owner),
         ("d.time_ms >= ?", wanted.since),
@@ -207,6 +233,13 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
 
 def _most(wanted: Filter) -> int:
     return -1 if wanted.limit is None else wanted.limit
+
+
+def _shown_or(column: str, wanted: str, idx: str, behind: list[int]) -> tuple[str, tuple[Any, ...]]:
+    if not behind:
+        return f"{column} = ?", (wanted,)
+    found = f"{idx} IN (SELECT value FROM json_each(?))"  # noqa: S608 - our own names
+    return f"({column} = ? OR {found})", (wanted, str(behind))
 
 
 def _like(text: str) -> str:

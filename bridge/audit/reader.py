@@ -91,7 +91,7 @@ class LogReader:
     def input(self, digest: bytes) -> bytes | None:
         """The exact document that the engine saw; None when it was erased."""
         row = self.db.execute("SELECT bytes FROM input WHERE digest = ?", (digest,)).fetchone()
-        return row[0] if row else None
+        return row[0] or None if row else None
 
     def close(self) -> None:
         self.db.close()

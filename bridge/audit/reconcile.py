@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.audit.chronology import Chronology
+from bridge.audit.disclosed import revealed
 from bridge.audit.issued import IssuedList, Listed
 from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
@@ -104,7 +105,7 @@ class Reconciliation:
             yield from _told(chronology)
             entry = found.entry
             if entry["kind"] == "issued":
-                yield from self._report(found.index, entry)
+                yield from self._report(found.index, revealed(self._reader, found))
             elif entry["kind"] == "decision":
                 self.decisions += 1
                 if self._is_open(entry) and not any(followed(entry["id"], kind) for kind in ("issued", "overruled")):
@@ -152,7 +153,7 @@ class Reconciliation:
             entry = found.entry
             ours = self._span.caller in (None, entry.get("caller"))
             if (entry["id"], entry["kind"]) == (decision_id, "decision") and ours:
-                return entry
+                return revealed(self._reader, found)
         return None
 
 

@@ -84,13 +84,14 @@ class EvidenceSection(_Section):
     high_water: str = Field(default="", description="a checkpoint that is kept elsewhere; an older log is refused")
     trust: str = Field(default="", description="a tlog-policy file: the witnesses that cosign, and their quorum")
     mask: tuple[str, ...] = Field(default=(), description="JSON pointers into the request that entries do not show")
+    personal: tuple[str, ...] = Field(default=(), description="the same, kept where they can be erased")
 
-    @field_validator("mask")
+    @field_validator("mask", "personal")
     @classmethod
-    def _pointers(cls, mask: tuple[str, ...]) -> tuple[str, ...]:
-        for pointer in mask:
+    def _pointers(cls, pointers: tuple[str, ...]) -> tuple[str, ...]:
+        for pointer in pointers:
             parse_pointer(pointer)
-        return mask
+        return pointers
 
 
 class LogSection(_Section):

@@ -2,10 +2,10 @@
 
 import sqlite3
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
+from bridge.model.commitment import MEMBER, Disclosure, reveal
 from bridge.model.entry import FOUND_BY
 from bridge.ports import FinishFailed, Receipt, Record
 
@@ -22,28 +22,33 @@ class Rows:
     _entries: list[tuple[int, int, int, str, bytes, bytes]] = field(default_factory=list)
     _about: list[tuple[str, str, str, int]] = field(default_factory=list)
     _inputs: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    _disclosures: list[tuple[int, str, bytes, bytes]] = field(default_factory=list)
     _states: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def finish(self, record: Record) -> dict[str, Any] | Receipt:
+    def finish(self, record: Record) -> Record | Receipt:
         """What the record's `finish` makes of all that stands before it. FinishFailed when it raises."""
         if record.finish is None:
-            return record.entry
+            return record
         self.write()
         try:
-            return record.finish(Found(self.db))
+            made = record.finish(Found(self.db))
+            return Record(made) if isinstance(made, dict) else made
         except sqlite3.Error:  # of the disk, not of this record
             raise
         except Exception as error:
             raise FinishFailed(record) from error
 
-    def add(self, row: tuple[int, int, int, str, bytes, bytes], entry: dict[str, Any], record: Record) -> None:
-        """Takes the row of an entry; its index comes first."""
+    def add(self, row: tuple[int, int, int, str, bytes, bytes], record: Record) -> None:
+        """Takes the row of an entry, which begins with its index, and what goes beside it."""
+        entry = record.entry
         self._entries.append(row)
         for member in FOUND_BY:
             if member in entry:
                 self._about.append((member, entry[member], entry["kind"], row[0]))
         if record.input is not None:
             self._inputs.append((record.input_digest, record.input))
+        if record.disclosures:
+            self._disclosures.extend((row[0], d.path, d.salt, d.value) for d in record.disclosures)
         if record.state is not None:
             self._states.append(record.state)
 
@@ -53,9 +58,11 @@ class Rows:
         self.db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", self._inputs)
         if self._about:
             self.db.executemany("INSERT INTO about VALUES (?, ?, ?, ?)", self._about)
+        if self._disclosures:
+            self.db.executemany("INSERT INTO disclosure VALUES (?, ?, ?, ?)", self._disclosures)
         if self._states:
             self.db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", self._states)
-        self._entries, self._about, self._inputs, self._states = [], [], [], []
+        self._entries, self._about, self._inputs, self._disclosures, self._states = [], [], [], [], []
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,18 @@ class Found:
 
     def entry(self, entry_id: str) -> Receipt | None:
         row = self.db.execute(_FIELDS + "WHERE e.id = ? ORDER BY e.idx LIMIT 1", (entry_id,)).fetchone()
-        return None if row is None else _receipt(row)
+        return None if row is None else self._receipt(row)
 
     def about(self, kind: str, member: str, value: str) -> list[Receipt]:
         select = _FIELDS + "JOIN about a USING (idx) WHERE a.member = ? AND a.value = ? AND a.kind = ? "
         found = self.db.execute(select + "ORDER BY a.idx LIMIT ?", (member, value, kind, MAX_FOUND))
-        return [_receipt(row) for row in found]
+        return [self._receipt(row) for row in found.fetchall()]
 
-
-def _receipt(row: tuple[int, bytes, bytes]) -> Receipt:
-    index, leaf, data = row
-    return Receipt(index, leaf, orjson.loads(data))
+    def _receipt(self, row: tuple[int, bytes, bytes]) -> Receipt:
+        index, leaf, data = row
+        entry = orjson.loads(data)
+        if MEMBER.encode() not in data:
+            return Receipt(index, leaf, entry)
+        rows = self.db.execute("SELECT path, salt, value FROM disclosure WHERE idx = ?", (index,))
+        hidden = tuple(Disclosure(*found) for found in rows)
+        return Receipt(index, leaf, reveal(entry, hidden), hidden)

@@ -1,4 +1,5 @@
--- The evidence log. Rows are only ever added, except in `input`, where retention and erasure act.
+-- The evidence log. Rows are only ever added. Erasure empties rows of `input` and `disclosure` where they stand: when a
+-- row is deleted, SQLite moves its neighbours together, and leaves copies of them behind that no later erasure finds.
 CREATE TABLE IF NOT EXISTS run (
     run INTEGER PRIMARY KEY,
     instance TEXT NOT NULL,
@@ -25,11 +26,20 @@ CREATE TABLE IF NOT EXISTS about (
     idx INTEGER NOT NULL,
     PRIMARY KEY (member, value, kind, idx)
 ) STRICT, WITHOUT ROWID;
--- The exact documents that the engine saw, by their SHA-256.
+-- The exact documents that the engine saw, by their SHA-256; empty: erased.
 CREATE TABLE IF NOT EXISTS input (
     digest BLOB PRIMARY KEY CHECK (length(digest) = 32),
     bytes BLOB NOT NULL
 ) STRICT;
+-- What commitments in entries hide: base64 of SHA-256(salt || value) stands at `path` (a JSON pointer) in the entry.
+-- Both empty: erased. No index has the values, for the same reason as above.
+CREATE TABLE IF NOT EXISTS disclosure (
+    idx INTEGER NOT NULL REFERENCES entry (idx),
+    path TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS disclosure_idx ON disclosure (idx);
 -- Every checkpoint that was ever signed, here before it is published. `note` has the cosignatures once it is published.
 CREATE TABLE IF NOT EXISTS checkpoint (
     size INTEGER PRIMARY KEY,

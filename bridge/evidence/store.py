@@ -124,6 +124,7 @@ class SqliteStore:
         (self._folder / DATABASE).chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise sqlite3.OperationalError("another program reads the log and does not end: end it")
@@ -165,14 +166,15 @@ class SqliteStore:
             (first,) = db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
             rows, receipts, index = Rows(db), [], first
             for record in records:
-                entry = rows.finish(record)
-                if isinstance(entry, Receipt):
-                    receipts.append(entry)
+                made = rows.finish(record)
+                if isinstance(made, Receipt):
+                    receipts.append(made)
                     continue
+                entry = made.entry
                 iseq = self._iseq + index - first
                 data = canonical({**entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
                 leaf = leaf_hash(data)
-                rows.add((index, self._run, iseq, entry["id"], data, leaf), entry, record)
+                rows.add((index, self._run, iseq, entry["id"], data, leaf), made)
                 receipts.append(Receipt(index, leaf, entry))
                 index += 1
             rows.write()

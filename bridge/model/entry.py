@@ -1,6 +1,5 @@
 """Evidence entries: one JSON object each, in exact bytes that are hashed and never written anew (RFC 8785 spirit)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,9 +11,9 @@ FOUND_BY = ("decision_id", "jti_digest")
 _EXACT = 2**53
 
 
-def canonical(entry: Mapping[str, Any]) -> bytes:
+def canonical(value: Any) -> bytes:
     """UTF-8 JSON, names sorted, no spaces. Numbers must have gone through `exact` before."""
-    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def exact(value: Any) -> Any:
@@ -48,12 +47,12 @@ def _without_request(entry: dict[str, Any]) -> dict[str, Any]:
     kept = {name: request[name] for name in ("grant_type", "token_type", "phase", "issuer") if name in request}
     for name in ("client", "subject", "actor", "session"):
         if isinstance(who := request.get(name), dict):  # a masked one is a string
-            kept[name] = {k: v for k, v in who.items() if k in ("type", "id")}
-    return {**entry, "request": kept, "shortened": ["request"]}
+            kept[name] = {k: v for k, v in who.items() if k in ("type", "id", "commitment")}
+    return {**entry, "request": kept, "shortened": _shortened(entry, "request")}
 
 
 def _without_claims(entry: dict[str, Any]) -> dict[str, Any]:
-    return {**{k: v for k, v in entry.items() if k != "claims"}, "shortened": ["request", "claims"]}
+    return {**{k: v for k, v in entry.items() if k != "claims"}, "shortened": _shortened(entry, "claims")}
 
 
 def _without_titles(entry: dict[str, Any]) -> dict[str, Any]:
@@ -62,14 +61,19 @@ def _without_titles(entry: dict[str, Any]) -> dict[str, Any]:
         for scope, answer in entry.get("scopes", {}).items()
     }
     findings = [{"code": f["code"]} for f in entry.get("findings", ())]
-    return {**entry, "scopes": scopes, "findings": findings, "shortened": ["request", "claims", "titles"]}
+    return {**entry, "scopes": scopes, "findings": findings, "shortened": _shortened(entry, "titles")}
 
 
 def _without_long_names(entry: dict[str, Any]) -> dict[str, Any]:
     def cut(value: Any) -> Any:
         return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[:LONG_NAME]
 
-    return {**entry, "request": cut(entry["request"]), "shortened": ["request", "claims", "titles", "names"]}
+    return {**entry, "request": cut(entry["request"]), "shortened": _shortened(entry, "names")}
+
+
+def _shortened(entry: dict[str, Any], what: str) -> list[str]:
+    """An entry may have been shortened before, and may have grown since."""
+    return list(dict.fromkeys([*entry.get("shortened", ()), what]))
 
 
 def chunks(items: list[dict[str, Any]], limit: int) -> list[list[dict[str, Any]]]:

@@ -142,3 +142,7 @@ class PolicyInput(IssuanceRequest):
     issuer: str = Field(description="The authorization server, from the caller's configuration.")
     scope: str | None = Field(default=None, description="Inside scope_prefix packages: the scope being asked.")
     sources: dict[str, SourceValue] | None = None
+    salt: str | None = Field(
+        default=None,
+        description="Random, where evidence.personal is set: keeps the document from being guessed. Not to be used.",
+    )

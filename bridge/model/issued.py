@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from bridge.model.commitment import is_hidden
 from bridge.model.decision import VALID_FOR_MS, Outcome
 from bridge.model.issuance import Identifier, Name, ShortList, Strict
 from bridge.model.mask import MASKED
@@ -71,7 +72,7 @@ class Minted:
 def breaches(decision: Mapping[str, Any] | None, minted: Minted, *, overruled: bool) -> set[Violation]:
     """What in the token goes beyond the entry of its decision; None: there is no such decision.
 
-    `overruled`: a later entry says that the caller was denied all the same.
+    Nothing goes beyond what is erased. `overruled`: a later entry says that the caller was denied all the same.
     """
     if decision is None:
         return {Violation.UNKNOWN_DECISION}
@@ -81,7 +82,8 @@ def breaches(decision: Mapping[str, Any] | None, minted: Minted, *, overruled: b
     valid_until = (parse_rfc3339(decision["time"]) or 0) + VALID_FOR_MS
     if minted.at_ms is not None and minted.at_ms > valid_until + LEEWAY_MS:
         found.add(Violation.LATE)
-    if minted.scopes is not None and not set(minted.scopes) <= set(decision["granted_scopes"]):
+    granted = decision["granted_scopes"]
+    if minted.scopes is not None and not any(map(is_hidden, granted)) and not set(minted.scopes) <= set(granted):
         found.add(Violation.MORE_SCOPES)
     lifetime = decision["limit"].get("token_lifetime")
     if minted.exp is not None and isinstance(lifetime, int):
@@ -112,4 +114,6 @@ def _wider(audience: tuple[str, ...], decision: Mapping[str, Any]) -> bool:
         # Nothing was asked for, or the entry does not show it: masked, or left out for its size.
         if not isinstance(limit, list) or not limit or MASKED in limit:
             return False
+    if any(map(is_hidden, limit)):
+        return False
     return not audience or not set(audience) <= set(limit)

@@ -1,6 +1,6 @@
 """Takes secrets out of a request before anything else sees it, and personal values out of the evidence."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MASKED = "***"
@@ -46,13 +46,20 @@ class _Names(dict[str, bool]):
 
 
 def mask_pointers(document: dict[str, Any], pointers: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    """A copy of `document` with the value at each JSON pointer (RFC 6901, split into its tokens) replaced by `***`.
+    """A copy of `document` with the value at each JSON pointer replaced by `***`; see `replace_at`."""
+    return replace_at(document, pointers, lambda _: MASKED)
+
+
+def replace_at(
+    document: dict[str, Any], pointers: Iterable[tuple[str, ...]], by: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """A copy of `document` with `by` of the value at each JSON pointer (RFC 6901, split into its tokens).
 
     `*` stands for every element of an array or member of an object.
     """
     result = document
     for pointer in pointers:
-        result = _masked_at(result, pointer)
+        result = _replaced(result, pointer, by)
     return result
 
 
@@ -63,12 +70,17 @@ def parse_pointer(text: str) -> tuple[str, ...]:
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in text[1:].split("/"))
 
 
-def _masked_at(value: Any, tokens: tuple[str, ...]) -> Any:
+def write_pointer(tokens: Iterable[str]) -> str:
+    """The JSON pointer of these reference tokens."""
+    return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in tokens)
+
+
+def _replaced(value: Any, tokens: tuple[str, ...], by: Callable[[Any], Any]) -> Any:
     if not tokens:
-        return MASKED
+        return by(value)
     head, rest = tokens[0], tokens[1:]
     if isinstance(value, dict):
-        return {k: _masked_at(v, rest) if head in ("*", k) else v for k, v in value.items()}
+        return {k: _replaced(v, rest, by) if head in ("*", k) else v for k, v in value.items()}
     if isinstance(value, list):
-        return [_masked_at(v, rest) if head in ("*", str(i)) else v for i, v in enumerate(value)]
+        return [_replaced(v, rest, by) if head in ("*", str(i)) else v for i, v in enumerate(value)]
     return value

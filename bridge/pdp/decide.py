@@ -95,7 +95,7 @@ class Decide:
 
     async def _decide(self, asking: Asking, decision_id: str, at: int, started: float) -> Answered:
         try:
-            document = gather(asking, decision_id, at, self._mask)
+            document = gather(asking, decision_id, at, self._mask, salted=self._recorder.salted)
             raw = encode(document)
             decision, verdicts, fault, engine_s = await self._evaluate(document, raw, at, started)
             facts = Facts(

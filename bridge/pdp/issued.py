@@ -9,6 +9,7 @@ import structlog
 
 from bridge.errors import EvidenceUnavailable, ReportOfAnother
 from bridge.model.issued import IssuedReport, Minted, TokenDigest, Violation, breaches, in_order
+from bridge.model.personal import hide_repeats
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.prove import look_at, note
@@ -16,6 +17,7 @@ from bridge.ports import Journal, Lookup, Receipt, Record
 
 KIND = "issued"
 DOOR = "issued"
+_MAY_REPEAT = ("scopes", "audience", "request_id")
 _SAID = ("caller", "exp", "scopes", "audience")
 log = structlog.get_logger(__name__)
 
@@ -91,7 +93,7 @@ class Issued:
         )
 
 
-def finish(entry: dict[str, Any], at_ms: int, log: Lookup) -> dict[str, Any] | Receipt:
+def finish(entry: dict[str, Any], at_ms: int, log: Lookup) -> Record | Receipt:
     """ports.Finish: `entry` with its violations; the very same one when it stands already; another's decision."""
     named = log.entry(entry["decision_id"])
     decided = named if named is not None and named.entry["kind"] == "decision" else None
@@ -112,4 +114,8 @@ def finish(entry: dict[str, Any], at_ms: int, log: Lookup) -> dict[str, Any] | R
     of_decision = log.about(KIND, "decision_id", entry["decision_id"])
     if any(earlier.entry["jti_digest"] != entry["jti_digest"] for earlier in of_decision):
         found.add(Violation.SECOND_TOKEN)
-    return {**entry, "violations": in_order(found)}
+    told = {**entry, "violations": in_order(found)}
+    if decided is None or not decided.hidden:
+        return Record(told)
+    told, disclosures = hide_repeats(told, _MAY_REPEAT, decided.entry, decided.hidden)
+    return Record(told, disclosures=disclosures)

@@ -1,13 +1,14 @@
 """Writes a decision down: what data, which rule of which owner, and which exception path informed it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact, fit
 from bridge.model.mask import mask_pointers
+from bridge.model.personal import Hiding, Personal
 from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import NO_LIMIT, Finding, Limit, Verdict
@@ -34,10 +35,20 @@ class Facts:
 
 
 class Recorder:
-    """Makes records; `mask`: JSON pointers (split into tokens) of values that the entry must not show."""
+    """Makes records.
 
-    def __init__(self, mask: tuple[tuple[str, ...], ...] = ()) -> None:
+    `mask`: JSON pointers (split into tokens) of values that the entry must not show. `personal`: the same for values
+    that it shows as commitments only.
+    """
+
+    def __init__(self, mask: tuple[tuple[str, ...], ...] = (), personal: tuple[tuple[str, ...], ...] = ()) -> None:
         self._mask = mask
+        self._personal = Personal(personal) if personal else None
+
+    @property
+    def salted(self) -> bool:
+        """Whether the input document needs a salt, since what it says must not be guessed by its digest."""
+        return self._personal is not None
 
     def record(self, decision: Decision, facts: Facts) -> tuple[Decision, tuple[Record, ...]]:
         """The decision as it may be answered, and its records: the entry first, then rules that had no room in it.
@@ -45,15 +56,17 @@ class Recorder:
         A decision that no entry can hold becomes a denial (`policy_error`): what cannot be proven is not granted.
         """
         digest = hashlib.sha256(facts.document_bytes).digest()
+        hiding = self._personal.hiding(dict(facts.document), _known(facts)) if self._personal else None
         try:
-            entries = _split(self._entry(decision, facts, digest))
+            entries = _split(self._entry(decision, facts, digest, hiding), hiding)
         except (ValueError, TypeError, RecursionError):  # too big, or nested deeper than JSON can be written
             decision = deny_all(tuple(facts.document["scopes"]), Code.POLICY_ERROR)
-            entry = self._entry(decision, facts, digest)
+            entry = self._entry(decision, facts, digest, hiding)
             reason = {"path": "policy_error", "message": "the decision did not fit an entry and was denied"}
-            entries = _split({**entry, "exceptions": [reason], "rules": []})
-        first = Record(entries[0], facts.document_bytes, digest)
-        return decision, (first, *(Record(rest) for rest in entries[1:]))
+            entries = _split({**entry, "exceptions": [reason], "rules": []}, hiding)
+        kept = hiding.disclosures(entries) if hiding else [()] * len(entries)
+        first = Record(entries[0], facts.document_bytes, digest, kept[0])
+        return decision, (first, *(Record(rest, disclosures=k) for rest, k in zip(entries[1:], kept[1:], strict=True)))
 
     def defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
         """The denial for a defect of ours called `name`, and its record, which needs little that could fail as well."""
@@ -82,9 +95,13 @@ class Recorder:
             "exceptions": [{"path": "fail_closed", "code": _reply_code(decision), "message": f"defect: {name}"}],
             "sources": [],
         }
-        return decision, (Record(entry),)
+        if self._personal is None:
+            return decision, (Record(entry),)
+        hiding = self._personal.hiding({**request.document(), "issuer": asking.issuer})
+        entry = hiding.mentions(hiding.places(entry))
+        return decision, (Record(entry, disclosures=hiding.disclosures([entry])[0]),)
 
-    def _entry(self, decision: Decision, facts: Facts, digest: bytes) -> dict[str, Any]:
+    def _entry(self, decision: Decision, facts: Facts, digest: bytes, hiding: Hiding | None) -> dict[str, Any]:
         document, verdicts = facts.document, facts.verdicts
         entry: dict[str, Any] = {
             "v": 1,
@@ -115,7 +132,7 @@ class Recorder:
             entry["policy"] = {"revision": verdicts.policy_set.revision, "digest": verdicts.policy_set.digest}
         if facts.request_id is not None:
             entry["request_id"] = facts.request_id
-        return entry
+        return hiding.places(entry) if hiding else entry
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
@@ -232,15 +249,31 @@ def _exceptions_of(verdict: Verdict, asked: Sequence[details.Detail]) -> list[di
     return found
 
 
-def _split(entry: dict[str, Any]) -> list[dict[str, Any]]:
+def _known(facts: Facts) -> list[Container[str]]:
+    """Texts that stand in the policies themselves: names of packages and of their scopes, and codes of their rules."""
+    if facts.verdicts is None:
+        return []
+    policy_set = facts.verdicts.policy_set
+    spoke = {verdict.package for verdict in (facts.verdicts.gate, *facts.verdicts.scopes.values())}
+    codes = [policy_set.packages[name].rows for name in spoke if name in policy_set.packages]
+    return [policy_set.scopes, policy_set.packages, *codes]
+
+
+def _split(entry: dict[str, Any], hiding: Hiding | None) -> list[dict[str, Any]]:
     """The entry, and where its rules alone are too many for it, entries of kind `rules` with the rest."""
     rules = entry["rules"]
     try:
-        return [fit(entry)]
+        return [_fit(entry, hiding)]
     except ValueError:
         if not rules:
             raise
-    head = fit({**entry, "rules": [], "rules_follow": True})  # in entries of kind `rules`, same decision_id
+    head = _fit({**entry, "rules": [], "rules_follow": True}, hiding)  # in entries of kind `rules`, same decision_id
     parts = chunks(rules, MAX_ENTRY_BYTES - 2048)
     common = {"v": 1, "kind": "rules", "time": entry["time"], "decision_id": entry["id"]}
     return [head, *({**common, "id": uuid7(now_ms()), "rules": part} for part in parts)]
+
+
+def _fit(entry: dict[str, Any], hiding: Hiding | None) -> dict[str, Any]:
+    """What is looked through is bounded already; a commitment may be longer than what it hides."""
+    entry = fit(entry)
+    return fit(hiding.mentions(entry)) if hiding else entry

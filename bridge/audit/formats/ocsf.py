@@ -139,7 +139,7 @@ def _api(entry: dict[str, Any], told: _Kind) -> dict[str, Any]:
         actor["app_name"] = caller
     subject = request.get("subject")
     if isinstance(subject, dict) and subject.get("type") == "user":
-        actor["user"] = {"uid": subject.get("id", "")}
+        actor["user"] = {"uid": who(request, "subject") or ""}
     if session := who(request, "session"):
         actor["session"] = {"uid": session}
     authorizations = list(_authorizations(entry))

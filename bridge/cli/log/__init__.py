@@ -2,6 +2,7 @@
 
 import click
 
+from bridge.cli.log.erase import erase
 from bridge.cli.log.export import export_command
 from bridge.cli.log.keep import checkpoint, rebuild
 from bridge.cli.log.prove import check, prove
@@ -15,5 +16,5 @@ def log() -> None:
     """Read the evidence log, and prove it."""
 
 
-for command in (show, query, verify, prove, check, consistency, reconcile, checkpoint, rebuild, export_command):
+for command in (show, query, verify, prove, check, consistency, reconcile, checkpoint, rebuild, erase, export_command):
     log.add_command(command)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import orjson
 
+from bridge.audit.disclosed import check_disclosed, disclosures, open_entry
 from bridge.audit.pack import PROOF_SUFFIX, Pack, file_name
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles
@@ -20,11 +21,16 @@ from bridge.evidence.files import LOG, VKEY
 from bridge.model.times import now_ms, rfc3339
 from bridge.tlog.proof import Proof
 
+DISCLOSED_SUFFIX = ".disclosed.jsonl"
+
 
 @click.command()
 @click.argument("entry_id", metavar="[ID]", required=False)
 @click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False), help="A folder. Default: this one.")
 @click.option("--pack", type=click.Path(path_type=Path, file_okay=False), help="A new folder for all that fit.")
+@click.option(
+    "--disclose", is_flag=True, help="With ID: also what the entry's commitments hide, where it is not erased."
+)
 @filter_options(limit=None)
 @vkey_option
 @trust_option
@@ -35,6 +41,7 @@ def prove(
     entry_id: str | None,
     output: Path | None,
     pack: Path | None,
+    disclose: bool,
     vkeys: tuple[Path, ...],
     policy: Path | None,
     **wanted: Any,
@@ -44,8 +51,10 @@ def prove(
     ID is its id, or its index. With --pack: every entry that the options fit, with all that is needed to check them.
     """
     chosen = any(value is not None for value in wanted.values())
-    if (entry_id is None) == (pack is None) or (entry_id is not None and chosen) or (pack and output):
-        raise click.UsageError("write either ID (and --output), or --pack FOLDER (and what its entries must fit)")
+    if (entry_id is None) == (pack is None) or (entry_id is not None and chosen) or (pack and (output or disclose)):
+        raise click.UsageError(
+            "write either ID (and --output, --disclose), or --pack FOLDER (and what its entries must fit)"
+        )
     with open_reader(config) as reader:
         trust = read_trust(vkeys, policy, reader.folder / VKEY)
         prover = Prover(FolderFiles(reader.folder / LOG), trust)
@@ -56,6 +65,7 @@ def prove(
             click.echo(f"{pack}: {made.fitting} entries fit, {made.beside} belong to them{left}")
             return
         found = reader.named(entry_id or "")
+        hidden = {one.index: open_entry(one.entry, disclosures(reader, one.index)) for one in found if disclose}
     if not found:
         click.echo(f"no entry {entry_id}", err=True)
         raise click.exceptions.Exit(1)
@@ -65,6 +75,11 @@ def prove(
         write(name.with_name(f"{name.name}.json"), one.data)
         write(name.with_name(f"{name.name}{PROOF_SUFFIX}"), bytes(proof))
         click.echo(f"{name}.json and {name}{PROOF_SUFFIX}: entry {one.index} of {prover.checkpoint.size}")
+        if disclose:
+            good = [opened for opened in hidden[one.index] if opened.state == "good"]
+            lines = b"".join(orjson.dumps(opened.document()) + b"\n" for opened in good)
+            write(name.with_name(f"{name.name}{DISCLOSED_SUFFIX}"), lines)
+            click.echo(f"{name}{DISCLOSED_SUFFIX}: {len(good)} of its {len(hidden[one.index])} commitments")
 
 
 def _write_pack(folder: Path, contents: Iterable[tuple[str, bytes]], policy: Path | None) -> None:
@@ -87,8 +102,9 @@ def _write_pack(folder: Path, contents: Iterable[tuple[str, bytes]], policy: Pat
 @trust_option
 @json_option
 def check(*, file: Path, entry: Path | None, vkeys: tuple[Path, ...], policy: Path | None, as_json: bool) -> None:
-    """Check the proof in FILE and the entry beside it, without the log."""
+    """Check the proof in FILE and the entry beside it, and what was disclosed of it, without the log."""
     beside = entry or file.with_name(f"{file.name.removesuffix(PROOF_SUFFIX)}.json")
+    told = file.with_name(f"{file.name.removesuffix(PROOF_SUFFIX)}{DISCLOSED_SUFFIX}")
     trust = read_trust(vkeys, policy, file.with_name("vkey"))
     try:
         if not beside.exists():
@@ -97,6 +113,7 @@ def check(*, file: Path, entry: Path | None, vkeys: tuple[Path, ...], policy: Pa
         signed = proof.verify(beside.read_bytes(), trust.logs, [witness.key for witness in trust.witnesses])
         if not trust.satisfied([key for key, _ in signed.cosigned]):
             raise EvidenceInvalid(f"the cosignatures do not make the quorum ({trust.quorum})")
+        disclosed = check_disclosed(beside.read_bytes(), told.read_bytes()) if told.exists() else None
     except EvidenceInvalid as error:
         click.echo(orjson.dumps({"good": False, "problem": str(error)}).decode() if as_json else f"BAD  {error}")
         raise click.exceptions.Exit(1) from error
@@ -104,9 +121,11 @@ def check(*, file: Path, entry: Path | None, vkeys: tuple[Path, ...], policy: Pa
     witnesses = {key.name: rfc3339(time * 1000) for key, time in signed.cosigned}
     if as_json:
         document = {"good": True, "origin": about.origin, "index": proof.index, "size": about.size}
-        click.echo(orjson.dumps(document | {"witnesses": witnesses}).decode())
+        click.echo(orjson.dumps(document | {"witnesses": witnesses, "disclosed": disclosed}).decode())
         return
     click.echo(f"OK   entry {proof.index} of {about.origin}, in a tree of {about.size}")
+    if disclosed is not None:
+        click.echo(f"     {disclosed} values in {told.name} are what it committed to")
     for name, time in witnesses.items():
         click.echo(f"     seen by {name} at {time}")
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import orjson
 
+from bridge.audit.disclosed import disclosures, open_entry
 from bridge.audit.query import Filter, Queries, scopes_of, who
 from bridge.audit.reader import Found
 from bridge.cli.log.filters import filter_options
@@ -30,6 +31,8 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
         for one in found:
             document = _document(one)
             digest = one.entry.get("input_digest")
+            if hidden := open_entry(one.entry, disclosures(reader, one.index)):
+                document["hidden"] = [commitment.document() for commitment in hidden]
             if with_input and digest:
                 raw = reader.input(bytes.fromhex(digest))
                 document["input"] = "erased" if raw is None else orjson.Fragment(raw)

@@ -10,6 +10,7 @@ import click
 import orjson
 
 from bridge.audit.database import SameEntries, check_checkpoints, check_query_tables
+from bridge.audit.disclosed import Disclosures
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles, LogFiles, UrlFiles
 from bridge.audit.reader import LogReader
@@ -70,7 +71,9 @@ def _with_database(evidence: Path, files: LogFiles, trust: Trust, kept: list[byt
     if not (evidence / DATABASE).exists():
         raise ConfigFault(f"there is no log in {evidence}; a copy of the published files is verified with --folder")
     with closing(LogReader(evidence)) as reader:
-        report = verify_log(files, trust, kept, [SameEntries(reader)], now_ms())
+        disclosures = Disclosures(reader)
+        report = verify_log(files, trust, kept, [SameEntries(reader), disclosures], now_ms())
+        disclosures.finish(report)
         if report.checkpoint is not None:
             check_checkpoints(reader, files, report.checkpoint, report)
             if (waiting := reader.size() - report.checkpoint.size) > 0:
