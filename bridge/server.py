@@ -27,7 +27,7 @@ from bridge.evidence.access import Accesses
 from bridge.evidence.changes import config_state, policy_state
 from bridge.evidence.chronicle import Chronicle
 from bridge.evidence.cosign import Witnesses
-from bridge.evidence.files import LOG, VKEY
+from bridge.evidence.files import LOG
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.publication import Publication
 from bridge.evidence.publish import Publisher, last_checkpoint
@@ -43,7 +43,6 @@ from bridge.pdp.record import Recorder
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
 from bridge.registry import ENGINES, routes
-from bridge.tlog.note import Signer
 
 GRACE_S = 5.0
 OBSERVE_S = 1.0
@@ -63,11 +62,11 @@ class Bridge:
         self.metrics = Metrics()
         server, evidence = settings.server, settings.evidence
         self.engine = ENGINES[settings.engine.kind](settings.engine, self._opa)
-        signer = _signer_of(settings)
+        publisher = publisher_of(settings)
         store = SqliteStore(Path(evidence.path), f"{evidence.instance}/{worker}")
-        self.journal = GroupCommitJournal(store, signer.name, self.metrics)
+        self.journal = GroupCommitJournal(store, publisher.key.name, self.metrics)
         # One of the workers publishes for all of them.
-        self.publication = _publication_of(settings, signer, self.metrics) if worker == 0 else None
+        self.publication = _publication_of(settings, publisher, self.metrics) if worker == 0 else None
         self.admission = Admission(server.max_in_flight, self.journal)
         self.chronicle = Chronicle(
             self.journal,
@@ -77,7 +76,7 @@ class Bridge:
             primary=worker == 0,
         )
         self.accesses = Accesses(self.journal)
-        self._vkey = str(signer.verifier)
+        self._vkey = str(publisher.key)
         self.policies = PolicyWatch(
             Path(settings.policy.path), self._opa, self.engine, self.metrics, self.chronicle.changed
         )
@@ -216,9 +215,7 @@ class Bridge:
 
 async def refuse_foreign_log(settings: Settings) -> None:
     """Before anything is written to a log, by any worker: LogForked when it is not what was signed, or witnessed."""
-    if not (Path(settings.evidence.path) / VKEY).exists():
-        return  # nothing was ever signed
-    publication = _publication_of(settings, _signer_of(settings), Metrics())
+    publication = _publication_of(settings, publisher_of(settings), Metrics())
     try:
         await publication.start()
         await publication.greet()
@@ -226,15 +223,16 @@ async def refuse_foreign_log(settings: Settings) -> None:
         await publication.abandon()
 
 
-def _signer_of(settings: Settings) -> Signer:
-    evidence = settings.evidence
-    return keys.load_or_make(Path(evidence.path), evidence.key, evidence.origin, now_ms())
+def publisher_of(settings: Settings) -> Publisher:
+    """What signs the configured log; its key is made where there is none yet. ConfigFault when it cannot be used."""
+    folder, evidence = Path(settings.evidence.path), settings.evidence
+    return Publisher(folder, keys.load_or_make(folder, evidence.key, evidence.origin, now_ms()), evidence.high_water)
 
 
-def _publication_of(settings: Settings, signer: Signer, metrics: Metrics) -> Publication:
+def _publication_of(settings: Settings, publisher: Publisher, metrics: Metrics) -> Publication:
     evidence = settings.evidence
     witnesses = Witnesses(load_trust(Path(evidence.trust)), metrics) if evidence.trust else None
-    return Publication(Publisher(Path(evidence.path), signer, evidence.high_water), metrics, witnesses)
+    return Publication(publisher, metrics, witnesses)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

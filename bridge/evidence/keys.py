@@ -1,45 +1,75 @@
 """The log's own keys, made on the first start. The signing key names the log, and is never replaced silently."""
 
 import os
+import re
+import sqlite3
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bridge.errors import ConfigFault, EvidenceInvalid
-from bridge.evidence.files import CHECKPOINT, DIGEST_KEY, SIGNING_KEY, VKEY
+from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable
+from bridge.evidence.files import CHECKPOINT, DATABASE, DIGEST_KEY, SIGNING_KEY, VKEY
 from bridge.model.issued import TokenDigest
-from bridge.tlog.note import Signer
+from bridge.tlog.note import Signer, VerifierKey
 
 DIGEST_KEY_BYTES = 32
+_PUT_BACK = "put it back from its copy, or name another key in evidence.key (the change will stand in the log)"
 
 
 def load_or_make(folder: Path, key_file: str, origin: str, now_ms: int) -> Signer:
     """The signer of the log in `folder`; its name is the log's origin: `origin` and the half-year it began in.
 
-    ConfigFault when the key cannot be read, belongs to another log, or is gone although something was signed with it.
+    ConfigFault when the key cannot be read or used, belongs to another log, or is not the one that signed this log
+    and `key_file` does not name it.
     """
     path = Path(key_file) if key_file else folder / SIGNING_KEY
+    known = _signed_with(folder)
     if not key_file and not path.exists():
-        if (folder / VKEY).exists() or (folder / CHECKPOINT).exists():
-            raise ConfigFault(
-                f"{path} is gone, but {folder / VKEY} says that something was signed with it: put it back from its "
-                "copy, or name another key in evidence.key (the change will stand in the log)"
-            )
+        if known or (folder / VKEY).exists() or (folder / CHECKPOINT).exists():
+            raise ConfigFault(f"{path} is gone, and the log in {folder} was signed with it: {_PUT_BACK}")
         name = f"{origin}/{half_year(now_ms)}"
         _make(path, f"{Signer(name, Ed25519PrivateKey.generate())}\n".encode(), "signing key")
-    try:
-        signer = Signer.parse(path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise ConfigFault(f"the signing key {path} cannot be read: {error}") from error
-    except EvidenceInvalid as error:
-        raise ConfigFault(f"the signing key {path} cannot be used: {error}") from error
-    if signer.name != origin and not signer.name.startswith(f"{origin}/"):
+    signer = _load(path)
+    if not re.fullmatch(rf"{re.escape(origin)}(/[0-9]{{4}}h[12])?", signer.name):
         raise ConfigFault(
             f"evidence.origin is {origin}, but the signing key {path} belongs to {signer.name}: set the one that is "
             "meant, or begin a log in another folder (evidence.path)"
         )
+    if known and signer.name not in {key.name for key in known}:
+        raise ConfigFault(
+            f"the signing key {path} belongs to {signer.name}, but the log in {folder} to {known[0].name}"
+        )
+    if known and not key_file and signer.verifier not in known:
+        raise ConfigFault(f"{path} is not the key that the log in {folder} was signed with: {_PUT_BACK}")
     return signer
+
+
+def _load(path: Path) -> Signer:
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ConfigFault(f"the signing key {path} is open to every user of this machine: chmod 600 {path}")
+        return Signer.parse(path.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise ConfigFault(f"the signing key {path} cannot be read: {error}") from error
+    except EvidenceInvalid as error:
+        raise ConfigFault(f"the signing key {path} cannot be used: {error}") from error
+
+
+def _signed_with(folder: Path) -> list[VerifierKey]:
+    """The keys that the log in `folder` was signed with, as its database knows them."""
+    path = folder / DATABASE
+    if not path.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=5)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'key'").fetchone():
+                return []
+            return [VerifierKey.parse(vkey) for (vkey,) in db.execute("SELECT vkey FROM key ORDER BY since DESC")]
+    except (sqlite3.Error, EvidenceInvalid) as error:
+        raise EvidenceUnavailable(f"the log in {folder} cannot be read: {error}") from error
 
 
 def token_digest(folder: Path) -> TokenDigest:
@@ -70,15 +100,15 @@ def _make(path: Path, data: bytes, what: str) -> None:
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)  # in a container a process that was killed may have had the same number
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            path.hardlink_to(new)
-        except FileExistsError:
-            pass
+            with suppress(FileExistsError):
+                path.hardlink_to(new)
         finally:
             new.unlink()
     except OSError as error:

@@ -8,13 +8,13 @@ from typing import Any
 
 import structlog
 
-from bridge.errors import BridgeError, EvidenceUnavailable, LogForked
+from bridge.errors import BridgeError, LogForked
 from bridge.evidence.cosign import Witnesses
 from bridge.evidence.publish import Publisher
 from bridge.ops.metrics import Metrics
 
 INTERVAL_S = 0.5
-RETRY_S = 2.0
+RETRY_S = 1.0
 REST_S = 0.1
 """Between two steps at least, however long the first one took."""
 STALE_S = 3.0
@@ -35,10 +35,7 @@ class Publication:
 
     async def start(self) -> None:
         """LogForked or EvidenceUnavailable when the log cannot be gone on with."""
-        try:
-            await self._in_thread(self._publisher.open)
-        except (OSError, sqlite3.Error) as error:
-            raise EvidenceUnavailable(f"the published log cannot be read: {error}") from error
+        await self._in_thread(self._publisher.open)
         self._covered = time.monotonic()
 
     async def greet(self) -> None:
@@ -63,16 +60,16 @@ class Publication:
         try:
             if self._reopen:
                 await self._in_thread(self._publisher.open)
-                self._reopen = False
+            self._reopen = True  # until all of the step is done: a half-taken one, or a cancelled one, is begun anew
             if await self._advance():
                 self._covered = began
         except LogForked as error:
             self._forked = True
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, decisions go on and publishing is tried again
-            self._reopen = True
             self._tell(error)
         else:
+            self._reopen = False
             if self.fault is not None:
                 log.warning("publishing_recovered")
             self.fault = None

@@ -5,23 +5,29 @@ The database holds the truth; a checkpoint is durable there before it is publish
 
 import base64
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
-from bridge.errors import ConfigFault, EvidenceInvalid, LogForked
+from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable, LogForked
 from bridge.evidence.files import CHECKPOINT, DATABASE, LOG, VKEY
-from bridge.evidence.rebuild import rebuild, walk
+from bridge.evidence.rebuild import rebuild, signed_sizes, walk
+from bridge.evidence.store import SCHEMA
 from bridge.evidence.tree import TreeFiles, write_whole
 from bridge.evidence.turn import Turn
 from bridge.model.times import now_ms, rfc3339
-from bridge.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from bridge.tlog.checkpoint import Checkpoint, open_checkpoint
 from bridge.tlog.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, tree_root, verify_consistency
 from bridge.tlog.note import Note, Signer, VerifierKey
 from bridge.tlog.tiles import WIDTH, nodes
 
+LAST = "the last checkpoint that was signed"
 NOTHING = Checkpoint("", 0, EMPTY_ROOT)
+REBUILD = "When you know why, `issuance-bridge log rebuild` makes the published files again from the database"
 log = structlog.get_logger(__name__)
 
 
@@ -38,6 +44,11 @@ class Publisher:
         self._waits = False
 
     @property
+    def key(self) -> VerifierKey:
+        """What verifies its signatures; its name is the log's."""
+        return self._signer.verifier
+
+    @property
     def note(self) -> Note | None:
         """The last note that was signed, with the cosignatures that it was published with."""
         return self._note
@@ -48,45 +59,35 @@ class Publisher:
         return self._signed
 
     def open(self) -> None:
-        """Compares what is on disk with what was signed. LogForked when they disagree: nothing is signed then.
+        """Compares what is on disk with what was signed; then the files say again what the database does.
 
-        OSError and sqlite3.Error when it cannot be read now.
+        LogForked, and nothing written, when they disagree. EvidenceUnavailable when that cannot be told now.
         """
-        self._connect()
-        self._resume()
-        self._check_published()
-        self._check_high_water()
-        self._write_vkey()
-
-    def _connect(self) -> None:
-        self.close()
-        self._turn.open()
-        self._connection = sqlite3.connect(
-            self._folder / DATABASE, isolation_level=None, check_same_thread=False, timeout=5
-        )
-        self._db.execute("PRAGMA synchronous = FULL")
-        (self._folder / LOG).mkdir(mode=0o700, exist_ok=True)
-        self._signed, self._note, self._waits = self._last()
-
-    def _write_vkey(self) -> None:
-        vkey = self._folder / VKEY
-        if not vkey.exists() or vkey.read_text() != f"{self._signer.verifier}\n":
-            write_whole(vkey, f"{self._signer.verifier}\n".encode(), sync=True)
+        try:
+            self._connect()
+            said = self._said()
+            self._check_vkey()
+            if not self._resumes(said):
+                self._tree = rebuild(self._db, said, self._folder / LOG)
+                log.warning("tiles_rebuilt", size=self._signed.size)
+            self._mend()
+        except (OSError, sqlite3.Error) as error:
+            raise EvidenceUnavailable(f"the published log in {self._folder} cannot be read: {error}") from error
 
     def rebuild(self) -> Checkpoint:
-        """Makes the published files again as the database says, which must be what was signed; the last checkpoint."""
-        self._connect()
+        """Makes the published files again of the database; the last checkpoint that was signed. Errors as in `open`.
+
+        What stands in their place may be anything but a checkpoint of this log that the database does not hold.
+        """
         try:
-            self._tree = rebuild(self._db, self._signed, self._folder / LOG)
-            row = self._db.execute(
-                "SELECT note FROM checkpoint WHERE published = 1 ORDER BY size DESC LIMIT 1"
-            ).fetchone()
-            if row is not None:
-                write_whole(self._folder / CHECKPOINT, row[0], sync=True)
-            self._write_vkey()
-            return self._signed
+            self._connect()
+            self._tree = rebuild(self._db, self._said(damaged=True), self._folder / LOG)
+            self._mend()
+        except (OSError, sqlite3.Error) as error:
+            raise EvidenceUnavailable(f"the log in {self._folder} cannot be made again: {error}") from error
         finally:
             self.close()
+        return self._signed
 
     def integrate(self) -> Note | None:
         """Takes in what is new and signs it; the note that waits to be published, if any.
@@ -102,17 +103,16 @@ class Publisher:
                     raise LogForked(f"entry {tree.edge.size} of the database is missing, or not what was hashed")
                 tree.add(data, leaf)
         if tree.edge.size > self._signed.size:
-            tree.write_partial()
             self._sign(Checkpoint(self._signer.name, tree.edge.size, tree.edge.root()))
+            tree.write_partial()  # only now, so that there are none for a checkpoint that never was
         return self._note if self._waits else None
 
     def publish(self, note: Note) -> None:
         """Makes `note`, the last one that was signed, with cosignatures or without, the log's checkpoint."""
         data = str(note).encode()
-        with self._turn.taken():
-            self._db.execute(
-                "UPDATE checkpoint SET note = ?, published = 1 WHERE size = ?", (data, Checkpoint.parse(note.text).size)
-            )
+        with self._alone() as db:
+            size = Checkpoint.parse(note.text).size
+            db.execute("UPDATE checkpoint SET note = ?, published = 1 WHERE size = ?", (data, size))
         write_whole(self._folder / CHECKPOINT, data, sync=True)
         self._note, self._waits = note, False
 
@@ -124,7 +124,7 @@ class Publisher:
         try:
             return self._consistency(old, new)
         except (OSError, EvidenceInvalid):
-            self._tree = rebuild(self._db, self._signed, self._folder / LOG)
+            self._tree = rebuild(self._db, [(self._signed, LAST)], self._folder / LOG)
         try:
             return self._consistency(old, new)
         except EvidenceInvalid as error:
@@ -150,6 +150,12 @@ class Publisher:
             raise sqlite3.ProgrammingError("the publisher is not open")
         return self._connection
 
+    def _connect(self) -> None:
+        self.close()
+        self._turn.open()
+        self._connection = _open_database(self._folder / DATABASE)
+        self._signed, self._note, self._waits = self._last()
+
     def _keys(self) -> list[VerifierKey]:
         """Every key that this log was signed with."""
         known = [VerifierKey.parse(vkey) for (vkey,) in self._db.execute("SELECT vkey FROM key")]
@@ -171,87 +177,78 @@ class Publisher:
             raise LogForked("the last checkpoint in the database is not what its row says")
         return opened.checkpoint, opened.note, not published
 
-    def _resume(self) -> None:
-        """Takes up the right edge, from the tiles where they hold and else from the database."""
-        signed = self._signed
-        (size,) = self._db.execute("SELECT coalesce(max(idx) + 1, 0) FROM entry").fetchone()
-        if size < signed.size:
-            raise LogForked(f"a checkpoint over {signed.size} entries was signed, but the database holds {size}")
-        start = signed.size - signed.size % WIDTH
-        rest = list(walk(self._db, start, signed.size))
-        try:
-            self._tree.resume(signed.size, rest)
-            held = self._tree.edge.root() == signed.root
-        except (OSError, EvidenceInvalid):
-            held = False
-        if held and (self._tree.edge.rows[0] if self._tree.edge.rows else []) != list(map(leaf_hash, rest)):
-            raise LogForked(f"the last entries of the database, from {start}, are not those that were signed")
-        if not held:
-            log.warning("tiles_rebuilt", size=signed.size)
-            self._tree = rebuild(self._db, signed, self._folder / LOG)
+    def _said(self, *, damaged: bool = False) -> list[tuple[Checkpoint, str]]:
+        """What was said of this log, by the last checkpoint, the published one and the one kept elsewhere; and where.
 
-    def _check_published(self) -> None:
-        path = self._folder / CHECKPOINT
-        if not path.exists():
-            self._waits = self._note is not None
+        `damaged`: the published one need not hold.
+        """
+        said = [(self._signed, LAST)]
+        published = self._folder / CHECKPOINT
+        if published.exists():
+            try:
+                said.append((self._read(published), str(published)))
+            except EvidenceInvalid as error:
+                if not damaged:
+                    raise LogForked(f"{published} does not hold: {error}. {REBUILD}") from error
+        if self._high_water:
+            mark = Path(self._high_water)
+            if not mark.exists():
+                raise ConfigFault(
+                    f"evidence.high_water names {mark}, which is not there: write it with "
+                    f"`issuance-bridge log checkpoint --anchor {mark}`"
+                )
+            try:
+                said.append((self._read(mark), f"{mark} (evidence.high_water)"))
+            except EvidenceInvalid as error:
+                raise LogForked(f"{mark} (evidence.high_water) does not hold: {error}") from error
+        for checkpoint, where in said:
+            if checkpoint.size > self._signed.size:
+                raise LogForked(
+                    f"{where} covers {checkpoint.size} entries, but the log in {self._folder} was signed up to "
+                    f"{self._signed.size}: an older copy was put in its place, or another log"
+                )
+        return said
+
+    def _read(self, path: Path) -> Checkpoint:
+        return open_checkpoint(path.read_bytes(), self._keys()).checkpoint
+
+    def _check_vkey(self) -> None:
+        vkey = self._folder / VKEY
+        if not vkey.exists():
             return
-        published = self._open(path)
-        if published.checkpoint.size > self._signed.size:
-            raise LogForked(
-                f"{path} covers {published.checkpoint.size} entries, but the database was signed up to "
-                f"{self._signed.size}: it is an older copy, or another log's"
-            )
-        self._check_earlier(published, path)
-        self._waits = self._waits or published.checkpoint.size < self._signed.size
-
-    def _check_high_water(self) -> None:
-        if not self._high_water:
-            return
-        path = Path(self._high_water)
-        if not path.exists():
-            raise ConfigFault(
-                f"evidence.high_water names {path}, which is not there: write it with "
-                f"`issuance-bridge log checkpoint --anchor {path}`"
-            )
         try:
-            mark = open_checkpoint(path.read_bytes(), self._keys())
-        except EvidenceInvalid as error:
-            raise LogForked(f"{path} (evidence.high_water) is no checkpoint of this log: {error}") from error
-        if mark.checkpoint.size > self._signed.size:
-            raise LogForked(
-                f"{path} (evidence.high_water) knows {mark.checkpoint.size} entries, the log in {self._folder} only "
-                f"{self._signed.size}: an older copy was put in its place"
-            )
-        self._check_earlier(mark, path)
+            known = VerifierKey.parse(vkey.read_text(encoding="utf-8")) in self._keys()
+        except (EvidenceInvalid, UnicodeDecodeError):
+            known = False
+        if not known:
+            raise LogForked(f"{vkey} is not a key that this log was signed with. {REBUILD}")
 
-    def _check_earlier(self, earlier: SignedCheckpoint, path: Path) -> None:
-        about = earlier.checkpoint
-        if about.size == self._signed.size:
-            agrees = about.root == self._signed.root
-        else:
-            agrees = about.root == self._root_at(about.size)
-        if not agrees:
-            raise LogForked(f"{path} says something else of the first {about.size} entries than the log does")
-
-    def _root_at(self, size: int) -> bytes:
+    def _resumes(self, said: Iterable[tuple[Checkpoint, str]]) -> bool:
+        """Takes up the right edge; whether the tiles are there and agree with all that was said."""
+        size, tree = self._signed.size, self._tree
+        start = size - size % WIDTH
         try:
-            return tree_root(size, nodes(self._signed.size, self._tree.hashes))
+            tree.resume(size, walk(self._db, start, size))
+            return all(
+                checkpoint.root == tree_root(checkpoint.size, nodes(size, tree.hashes)) for checkpoint, _ in said
+            )
         except (OSError, EvidenceInvalid):
-            self._tree = rebuild(self._db, self._signed, self._folder / LOG)
-            return tree_root(size, nodes(self._signed.size, self._tree.hashes))
+            return False
 
-    def _open(self, path: Path) -> SignedCheckpoint:
-        try:
-            return open_checkpoint(path.read_bytes(), self._keys())
-        except EvidenceInvalid as error:
-            raise LogForked(
-                f"{path} does not hold: {error}. When you know why, `issuance-bridge log rebuild` makes the "
-                "published files again from the database"
-            ) from error
+    def _mend(self) -> None:
+        """The files say what the database does. What was published under another size is not there any more."""
+        (self._folder / LOG).mkdir(mode=0o700, exist_ok=True)
+        self._tree.mend_partial(signed_sizes(self._db))
+        row = self._db.execute("SELECT note FROM checkpoint WHERE published = 1 ORDER BY size DESC LIMIT 1").fetchone()
+        wanted = {VKEY: f"{self._signer.verifier}\n".encode(), **({CHECKPOINT: row[0]} if row else {})}
+        for name, data in wanted.items():
+            path = self._folder / name
+            if not path.exists() or path.read_bytes() != data:
+                write_whole(path, data, sync=True)
 
-    def _sign(self, checkpoint: Checkpoint) -> None:
-        """Signed, and durable in the database; refused when somebody else has signed in between."""
-        note = self._signer.sign(str(checkpoint))
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, in turn with the writers. LogForked when somebody else has signed in between."""
         db = self._db
         with self._turn.taken():
             db.execute("BEGIN IMMEDIATE")
@@ -259,18 +256,39 @@ class Publisher:
                 row = db.execute("SELECT size, root FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
                 if (row or (0, EMPTY_ROOT)) != (self._signed.size, self._signed.root):
                     raise LogForked("another publisher has signed this log: there must be only one")
-                at = rfc3339(now_ms())
-                db.execute("INSERT OR IGNORE INTO key VALUES (?, ?)", (str(self._signer.verifier), at))
-                db.execute(
-                    "INSERT INTO checkpoint VALUES (?, ?, ?, ?, 0)",
-                    (checkpoint.size, checkpoint.root, str(note).encode(), at),
-                )
+                yield db
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def _sign(self, checkpoint: Checkpoint) -> None:
+        """Signed, and durable in the database."""
+        note = self._signer.sign(str(checkpoint))
+        with self._alone() as db:
+            at = rfc3339(now_ms())
+            db.execute("INSERT OR IGNORE INTO key VALUES (?, ?)", (str(self._signer.verifier), at))
+            db.execute(
+                "INSERT INTO checkpoint VALUES (?, ?, ?, ?, 0)",
+                (checkpoint.size, checkpoint.root, str(note).encode(), at),
+            )
         self._signed, self._note, self._waits = checkpoint, note, True
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    """The log's database; where there is none, or none that was ever signed, an empty one in memory."""
+    if path.exists():
+        db = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=5
+        )
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
+            db.execute("PRAGMA synchronous = FULL")
+            return db
+        db.close()
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.executescript(SCHEMA)
+    return db
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:

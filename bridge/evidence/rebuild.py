@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bridge.errors import LogForked
@@ -14,22 +14,21 @@ from bridge.tlog.tiles import Edge
 CHUNK = 256
 
 
-def rebuild(db: sqlite3.Connection, signed: Checkpoint, log: Path) -> TreeFiles:
-    """Replaces the tiles below `log`. LogForked, and nothing changed, unless the database holds what was signed."""
-    compare(db, signed)
+def rebuild(db: sqlite3.Connection, said: Iterable[tuple[Checkpoint, str]], log: Path) -> TreeFiles:
+    """Replaces the tiles below `log`. LogForked, and nothing changed, unless the database holds all that was `said`.
+
+    `said`: checkpoints, and where each of them stands.
+    """
+    size = compare(db, said)
     new = log.with_name(f"{log.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    new.mkdir(mode=0o700)
     tree = TreeFiles(new)
-    sizes = db.execute("SELECT size FROM checkpoint WHERE size <= ? ORDER BY size", (signed.size,))
-    entries = walk(db, 0, signed.size)
-    for (size,) in sizes.fetchall():
-        while tree.edge.size < size:
-            data = next(entries)
-            tree.add(data, leaf_hash(data))
-        tree.write_partial(signed.size)
+    for data in walk(db, 0, size):
+        tree.add(data, leaf_hash(data))
+    tree.mend_partial(signed_sizes(db))
     shutil.rmtree(log / "tile", ignore_errors=True)
-    log.mkdir(parents=True, exist_ok=True)
+    log.mkdir(mode=0o700, exist_ok=True)
     if (new / "tile").exists():
         (new / "tile").rename(log / "tile")
     shutil.rmtree(new)
@@ -37,15 +36,24 @@ def rebuild(db: sqlite3.Connection, signed: Checkpoint, log: Path) -> TreeFiles:
     return tree
 
 
-def compare(db: sqlite3.Connection, signed: Checkpoint) -> None:
-    """LogForked unless the database holds exactly what `signed` says."""
+def signed_sizes(db: sqlite3.Connection) -> list[int]:
+    """The size of every checkpoint that was ever signed."""
+    return [size for (size,) in db.execute("SELECT size FROM checkpoint")]
+
+
+def compare(db: sqlite3.Connection, said: Iterable[tuple[Checkpoint, str]]) -> int:
+    """The size of the largest checkpoint. LogForked unless the database holds exactly what each of them says."""
     edge = Edge()
-    for data in walk(db, 0, signed.size):
-        edge.add(leaf_hash(data))
-    if edge.size != signed.size:
-        raise LogForked(f"a checkpoint over {signed.size} entries was signed, but the database holds {edge.size}")
-    if edge.root() != signed.root:
-        raise LogForked(f"the first {signed.size} entries of the database are not those that were signed")
+    for checkpoint, where in sorted(said, key=lambda one: one[0].size):
+        for data in walk(db, edge.size, checkpoint.size):
+            edge.add(leaf_hash(data))
+        if edge.size != checkpoint.size:
+            raise LogForked(
+                f"{where} covers {checkpoint.size} entries, but of those the database holds only the first {edge.size}"
+            )
+        if edge.root() != checkpoint.root:
+            raise LogForked(f"{where}: the first {edge.size} entries in the database are others")
+    return edge.size
 
 
 def walk(db: sqlite3.Connection, start: int, stop: int) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from bridge.ports import Receipt, Record
 from bridge.tlog.merkle import leaf_hash
 
 MIN_SQLITE = (3, 37, 0)  # STRICT tables
-_SCHEMA = files("bridge.evidence").joinpath("schema.sql").read_text()
+SCHEMA = files("bridge.evidence").joinpath("schema.sql").read_text()
 
 
 class SqliteStore:
@@ -128,7 +128,7 @@ class SqliteStore:
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise sqlite3.OperationalError("another program reads the log and does not end: end it")
-        db.executescript(_SCHEMA)
+        db.executescript(SCHEMA)
         self._files = self._look()
 
     def _look(self) -> dict[str, tuple[int, int] | None]:

@@ -2,10 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bridge.tlog.tiles import ENTRIES, WIDTH, Edge, Tile, bundle, levels, split_hashes, tile_width
+from bridge.errors import EvidenceInvalid
+from bridge.tlog.merkle import HASH_BYTES, leaf_hash, root_of
+from bridge.tlog.tiles import ENTRIES, WIDTH, Edge, Tile, bundle, levels, split_hashes, tiles_of
 
 
 class TreeFiles:
@@ -26,37 +28,62 @@ class TreeFiles:
         for tile, hashes in self.edge.add(leaf):
             self._write_full(tile, hashes)
 
-    def write_partial(self, final: int = 0) -> None:
-        """Writes the tiles that are not full: what a checkpoint of this size needs. Not synced: they can be remade.
+    def write_partial(self) -> None:
+        """Writes the tiles that are not full: what a checkpoint of this size needs. Not synced: they can be remade."""
+        for level, index, row in self._unfinished():
+            write_whole(self.folder / Tile(level, index, len(row)).path, _joined(level, row), sync=False)
 
-        `final`: the size that the tree is growing to; tiles that will be full by then are not worth writing.
+    def mend_partial(self, sizes: Iterable[int]) -> None:
+        """Leaves of the tiles that are not full just those that checkpoints of these sizes need, whole.
+
+        They are not synced: a crash of the machine may tear them, and one of ours may leave what nobody needs.
         """
-        tiles = self.edge.partial()
-        if self._entries:
-            tiles.append((Tile(ENTRIES, self.edge.size // WIDTH, len(self._entries)), bundle(self._entries)))
-        for tile, data in tiles:
-            if tile_width(final, tile.level, tile.index) < WIDTH:
-                write_whole(self.folder / tile.path, data, sync=False)
+        sizes = set(sizes)
+        for level, index, row in self._unfinished():
+            widths = {(size >> (8 * max(level, 0))) - index * WIDTH for size in sizes}
+            wanted = {str(width): _joined(level, row[:width]) for width in widths if width > 0}
+            folder = (self.folder / Tile(level, index, 1).path).parent
+            for path in folder.iterdir() if folder.exists() else ():
+                if path.name not in wanted:
+                    path.unlink()
+                elif path.read_bytes() == wanted[path.name]:
+                    del wanted[path.name]
+            for name, data in wanted.items():
+                write_whole(folder / name, data, sync=False)
 
     def resume(self, size: int, entries: Iterable[bytes]) -> None:
-        """Takes up the edge of the tree of `size` from its tiles; `entries` are those of the last bundle, if partial.
+        """Takes up the edge of the tree of `size` from the full tiles; `entries` are those of the unfinished bundle.
 
-        OSError or EvidenceInvalid when a tile is not there or not whole. Nothing is compared with a root yet.
+        OSError or EvidenceInvalid when a full tile is not there or not whole. Nothing is compared with a root yet.
         """
-        edge = Edge(size, [self._row(size, level) for level in range(levels(size))])
-        self.edge, self._entries = edge, list(entries)
+        for level in (ENTRIES, *range(levels(size))):
+            for tile in tiles_of(size, level):
+                if tile.width == WIDTH:
+                    self._look(tile)
+        self._entries = list(entries)
+        rows = [list(map(leaf_hash, self._entries))] if size else []
+        self.edge = Edge(size, rows)
+        for level in range(1, levels(size)):
+            first, width = (size >> (8 * level)) // WIDTH * WIDTH, (size >> (8 * level)) % WIDTH
+            rows.append([root_of(self.hashes(Tile(level - 1, first + at))) for at in range(width)])
 
     def hashes(self, tile: Tile) -> list[bytes]:
-        """The hashes of a tile; of a partial one that is gone, those of the full one that took its place."""
-        path = self.folder / tile.path
-        if tile.width < WIDTH and not path.exists():
-            path = self.folder / Tile(tile.level, tile.index).path
-            return split_hashes(path.read_bytes(), WIDTH)[: tile.width]
-        return split_hashes(path.read_bytes(), tile.width)
+        """The hashes of a tile of this tree or of one that it has grown from."""
+        if tile.index == self.edge.size >> (8 * (tile.level + 1)):
+            return self.edge.rows[tile.level][: tile.width]
+        full = Tile(tile.level, tile.index)
+        return split_hashes((self.folder / full.path).read_bytes(), WIDTH)[: tile.width]
 
-    def _row(self, size: int, level: int) -> list[bytes]:
-        index, width = divmod(size >> (8 * level), WIDTH)
-        return self.hashes(Tile(level, index, width)) if width else []
+    def _unfinished(self) -> Iterator[tuple[int, int, Sequence[bytes]]]:
+        """(level, index, what it holds so far) of every tile that is not full, that of the entries first."""
+        for level, row in enumerate([self._entries, *self.edge.rows], ENTRIES):
+            if row:
+                yield level, self.edge.size >> (8 * (max(level, 0) + 1)), row
+
+    def _look(self, full: Tile) -> None:
+        length = (self.folder / full.path).stat().st_size
+        if length < 2 * WIDTH if full.level == ENTRIES else length != WIDTH * HASH_BYTES:
+            raise EvidenceInvalid(f"{full.path} is torn")
 
     def _write_full(self, tile: Tile, data: bytes) -> None:
         path = self.folder / tile.path
@@ -65,16 +92,24 @@ class TreeFiles:
         shutil.rmtree(path.with_name(f"{path.name}.p"), ignore_errors=True)
 
 
+def _joined(level: int, row: Sequence[bytes]) -> bytes:
+    return bundle(row) if level == ENTRIES else b"".join(row)
+
+
 def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
     """Writes a file under another name, then renames it; with `sync` it and its name are on disk afterwards."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(data)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    new.rename(path)
+    try:
+        with new.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        new.rename(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     if sync:
         handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -10,13 +10,11 @@ from bridge.audit.published import FolderFiles
 from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option
 from bridge.config.settings import load_settings
-from bridge.errors import ConfigFault, EvidenceInvalid, LogForked
-from bridge.evidence import keys
-from bridge.evidence.files import LOG
-from bridge.evidence.publish import Publisher
+from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable, LogForked
+from bridge.evidence.files import DATABASE, LOG
 from bridge.evidence.store import owned
 from bridge.evidence.tree import write_whole
-from bridge.model.times import now_ms
+from bridge.server import publisher_of
 from bridge.tlog.checkpoint import open_checkpoint
 from bridge.tlog.note import VerifierKey
 from bridge.tlog.trust import Trust
@@ -55,8 +53,10 @@ def _must_have_grown(anchor: Path, prover: Prover, keys: Iterable[VerifierKey]) 
 @config_option
 def rebuild(config: Path | None) -> None:
     """Make the published files again from the database; nothing is signed. The bridge must not run."""
-    evidence = load_settings(config).evidence
-    folder = Path(evidence.path)
+    settings = load_settings(config)
+    folder = Path(settings.evidence.path)
+    if not (folder / DATABASE).exists():
+        raise EvidenceUnavailable(f"there is no log in {folder}")
     with owned(folder):
-        signed = Publisher(folder, keys.load_or_make(folder, evidence.key, evidence.origin, now_ms())).rebuild()
+        signed = publisher_of(settings).rebuild()
     click.echo(f"{folder}: made again, {signed.size} entries")
