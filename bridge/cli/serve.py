@@ -29,10 +29,10 @@ def serve(config: Path | None, worker: int | None) -> None:
     if worker is not None:
         uvloop.run(_serve(settings, worker, reuse_port=True))
         return
-    with owned(Path(settings.evidence.path)):
+    with owned(Path(settings.evidence.path)) as lock:
         asyncio.run(refuse_foreign_log(settings))
         if settings.server.workers > 1:
-            run_workers(settings, config)
+            run_workers(settings, config, lock)
         else:
             uvloop.run(_serve(settings, 0, reuse_port=False))
 

@@ -23,10 +23,12 @@ log = structlog.get_logger(__name__)
 
 
 class Workers:
-    """The worker processes; `address` is the one that they listen at."""
+    """The worker processes; `address` is the one that they listen at, `lock` what holds the evidence folder."""
 
-    def __init__(self, count: int, command: list[str], environment: dict[str, str], address: tuple[Any, ...]) -> None:
-        self._command, self._environment, self._address = command, environment, address
+    def __init__(
+        self, count: int, command: list[str], environment: dict[str, str], address: tuple[Any, ...], lock: int
+    ) -> None:
+        self._command, self._environment, self._address, self._lock = command, environment, address, lock
         self._came_up = False
         self._running = {n: self._start(n) for n in range(count)}
 
@@ -63,12 +65,16 @@ class Workers:
             [*self._command, "--worker", str(worker)],
             stdin=subprocess.PIPE,  # never written to: it closes when we end, even by SIGKILL, and the worker sees it
             env=self._environment,
+            pass_fds=[self._lock],  # the folder is ours as long as one of them writes to it
             process_group=0,
         )
 
 
-def run_workers(settings: Settings, config: Path | None) -> None:
-    """Runs until SIGTERM or SIGINT; a worker that ends is started again. ConfigFault when one cannot start."""
+def run_workers(settings: Settings, config: Path | None, lock: int) -> None:
+    """Runs until SIGTERM or SIGINT; a worker that ends is started again. ConfigFault when one cannot start.
+
+    `lock`: the descriptor that holds the evidence folder, for the workers to inherit.
+    """
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
@@ -80,7 +86,7 @@ def run_workers(settings: Settings, config: Path | None) -> None:
         "BRIDGE__SERVER__PORT": str(reserved.getsockname()[1]),
     }
     command = [sys.executable, "-m", "bridge", "serve", *(["--config", str(config)] if config else [])]
-    workers = Workers(settings.server.workers, command, environment, reserved.getsockname())
+    workers = Workers(settings.server.workers, command, environment, reserved.getsockname(), lock)
     try:
         while not stopping:
             time.sleep(0.1)

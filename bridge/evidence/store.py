@@ -188,8 +188,11 @@ class SqliteStore:
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Holds the evidence folder for one bridge (all its workers); EvidenceLocked when another one has it."""
+def owned(folder: Path) -> Iterator[int]:
+    """Holds the evidence folder for one bridge; EvidenceLocked when another one has it.
+
+    The descriptor is the lock: a child that inherits it holds the folder too, even when we are gone.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -200,6 +203,6 @@ def owned(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EvidenceLocked(f"another bridge writes to {folder}; end it, or set evidence.path") from None
-        yield
+        yield handle
     finally:
         os.close(handle)
