@@ -11,7 +11,20 @@ BACKWARDS_MS = 65_000
 """An entry's time is that of its request, which may have taken a minute (server.deadline_ms) until it was written."""
 SILENCE_MS = 150_000
 """Heartbeats come each minute; two of them missing is silence."""
-_HEAD = ("v", "kind", "id", "instance", "epoch", "iseq", "time")
+_HEAD = {"v": int, "kind": str, "id": str, "instance": str, "epoch": int, "iseq": int, "time": str}
+
+
+def decoded(data: bytes) -> dict[str, Any] | None:
+    """What an entry's bytes say; None when that is not an object."""
+    try:
+        entry = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return all(type(entry.get(name)) is kind for name, kind in _HEAD.items())
 
 
 @dataclass(slots=True)
@@ -34,14 +47,10 @@ class Chronology:
     _runs: dict[str, _Run] = field(default_factory=dict)
     _latest_ms: int = 0
 
-    def take(self, index: int, data: bytes) -> None:
-        """Notes what is wrong with the entry at `index`, seen after all before it."""
-        try:
-            entry = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            entry = None
-        time_ms = parse_rfc3339(entry.get("time")) if isinstance(entry, dict) else None
-        if not isinstance(entry, dict) or any(name not in entry for name in _HEAD) or time_ms is None:
+    def take(self, index: int, entry: dict[str, Any] | None) -> None:
+        """Notes what is wrong with the entry at `index` (None: not even an object), seen after all before it."""
+        time_ms = parse_rfc3339(entry["time"]) if entry is not None and _is_entry(entry) else None
+        if entry is None or time_ms is None:
             self.problems.append(f"entry {index}: not an entry of this bridge")
             return
         self._count(index, entry, time_ms)
@@ -58,7 +67,7 @@ class Chronology:
                 self.notes.append(f"{instance} epoch {run.epoch}: silent for {(now_ms - run.time_ms) // 1000} s")
 
     def _count(self, index: int, entry: dict[str, Any], time_ms: int) -> None:
-        instance, epoch, iseq = str(entry["instance"]), entry["epoch"], entry["iseq"]
+        instance, epoch, iseq = entry["instance"], entry["epoch"], entry["iseq"]
         run = self._runs.get(instance)
         if run is None or epoch != run.epoch:
             if run is not None:
@@ -73,8 +82,8 @@ class Chronology:
         run.beats = run.beats or entry["kind"] in ("start", "heartbeat")
         run.stopped = entry["kind"] == "stop"
 
-    def _ended(self, index: int, instance: str, run: _Run, epoch: Any) -> None:
-        if not isinstance(epoch, int) or epoch < run.epoch:
+    def _ended(self, index: int, instance: str, run: _Run, epoch: int) -> None:
+        if epoch < run.epoch:
             self.problems.append(f"entry {index}: {instance} goes back from epoch {run.epoch} to {epoch}")
         elif epoch > run.epoch + 1:
             self.notes.append(f"entry {index}: {instance} has no entries of epochs {run.epoch + 1} to {epoch - 1}")

@@ -1,80 +1,193 @@
-"""The database beside the published log: does it hold the same entries, checkpoints and query tables?"""
+"""The database beside the published log: does it hold the same entries, checkpoints, documents and query tables?"""
 
+import hashlib
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from bridge.audit.published import LogFiles, read_tile
-from bridge.audit.query import QUERY_TABLES, Queries
-from bridge.audit.reader import Found, LogReader
-from bridge.audit.verify import Report
+from bridge.audit.chronology import decoded
+from bridge.audit.disclosed import Disclosures
+from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.audit.query import Queries
+from bridge.audit.reader import LogReader
+from bridge.audit.report import Report
+from bridge.audit.tables import SameTables
+from bridge.audit.verify import verify
 from bridge.errors import EvidenceInvalid
 from bridge.tlog.checkpoint import Checkpoint, open_checkpoint
-from bridge.tlog.merkle import tree_root
+from bridge.tlog.merkle import leaf_hash, tree_root
 from bridge.tlog.note import VerifierKey
-from bridge.tlog.tiles import nodes
+from bridge.tlog.tiles import ENTRIES, WIDTH, Tile, levels, nodes
+from bridge.tlog.trust import Trust
+
+CHUNK = 2000
+PUBLISHED_S = 5.0
+"""A bridge that runs marks a checkpoint as published, and then writes the file."""
+_FIRST = -(2**63)
+_ENTRIES = "SELECT idx, bytes, leaf_hash, id, iseq, run FROM entry WHERE idx >= ? ORDER BY idx LIMIT ?"
+_Row = tuple[int, bytes, bytes, str, int, int]
+
+
+def verify_beside(
+    reader: LogReader, files: LogFiles, trust: Trust, old: Iterable[bytes] = (), now_ms: int | None = None
+) -> Report:
+    """Verifies the log in `files` (see verify.verify), and that the database which `reader` reads holds the same."""
+    report = Report()
+    kept = Queries(reader).kept()
+    tables = None if kept is None else SameTables(kept, report)
+    entries, disclosures = SameEntries(reader, tables, report), Disclosures(reader)
+    verify(files, trust, old, [entries, disclosures], now_ms, report)
+    size = entries.finish()
+    disclosures.finish(report)
+    if report.checkpoint is not None:
+        check_checkpoints(reader, files, report.checkpoint, report)
+        if size > report.checkpoint.size:
+            report.notes.append(f"{size - report.checkpoint.size} entries are not covered by the checkpoint yet")
+    check_documents(reader, report)
+    if kept is None:
+        report.notes.append("there are no query tables yet")
+    else:
+        kept.close()
+    return report
 
 
 class SameEntries:
-    """verify.Compare: the database holds the same bytes under the same index."""
+    """verify.Compare: the database holds the same bytes under the same index, and its columns say what they say."""
 
-    def __init__(self, reader: LogReader) -> None:
-        self._rows: Iterator[Found] = reader.walk()
-        self._next: Found | None = None
+    def __init__(self, reader: LogReader, tables: SameTables | None, report: Report) -> None:
+        self._db, self._tables, self._report = reader.db, tables, report
+        self._rows = self._walk()
+        self._row: _Row | None = None
+        self._size = 0
+        self._runs: dict[int, tuple[str, int]] = {}
 
-    def __call__(self, index: int, data: bytes, leaf: bytes) -> str | None:
-        while self._next is None or self._next.index < index:
-            self._next = next(self._rows, None)
-            if self._next is None:
-                return "the database does not hold it"
-        if self._next.index != index:
+    def __call__(self, index: int, data: bytes, leaf: bytes, entry: dict[str, Any] | None) -> str | None:
+        while (row := self._row or next(self._rows, None)) is not None and row[0] < index:
+            self._row = None
+            self._look(row)
+        self._row = row
+        if row is None or row[0] != index:
             return "the database does not hold it"
-        if self._next.data != data:
+        self._row = None
+        if row[1] != data:
+            self._look(row)
             return "the database holds other bytes"
-        return None if self._next.leaf_hash == leaf else "the database holds another hash"
+        self._look(row, entry, leaf)
+        return None
+
+    def finish(self) -> int:
+        """Looks at the rows that the published log does not cover yet; how many entries the database holds."""
+        if self._row is not None:
+            self._look(self._row)
+        for row in self._rows:
+            self._look(row)
+        if self._tables is not None:
+            self._tables.finish(self._size)
+        return self._size
+
+    def _walk(self) -> Iterator[_Row]:
+        first = _FIRST
+        while True:
+            try:
+                rows = self._db.execute(_ENTRIES, (first, CHUNK)).fetchall()
+            except sqlite3.Error as error:
+                self._report.problem(f"database: entry {self._size} or one after it: {error}")
+                return
+            if not rows:
+                return
+            yield from rows
+            first = rows[-1][0] + 1
+
+    def _look(self, row: _Row, entry: dict[str, Any] | None = None, leaf: bytes | None = None) -> None:
+        """One row; what its bytes say and their hash, where that is known already."""
+        index, data, stored, name, iseq, run = row
+        if index != self._size:
+            self._report.problem(f"database: there is no entry {self._size}")
+        self._size = index + 1
+        if stored != (leaf or leaf_hash(data)):
+            self._report.problem(f"database: entry {index}: its hash is not that of its bytes")
+        entry = entry or decoded(data)
+        if entry is None:
+            self._report.problem(f"database: entry {index}: not an entry of this bridge")
+            return
+        told = entry.get("id"), entry.get("iseq"), (entry.get("instance"), entry.get("epoch"))
+        if told != (name, iseq, self._run(run)):
+            self._report.problem(f"database: entry {index}: its row is not what its bytes say")
+        if self._tables is not None:
+            self._tables.take(index, entry)
+
+    def _run(self, run: int) -> tuple[str, int] | None:
+        if run not in self._runs:
+            try:
+                found = self._db.execute("SELECT instance, epoch FROM run WHERE run = ?", (run,)).fetchone()
+            except sqlite3.Error:
+                found = None
+            if found is None:
+                return None
+            self._runs[run] = found
+        return self._runs[run]
+
+
+def check_documents(reader: LogReader, report: Report) -> None:
+    """Every document that is kept beside the log is the one that its digest names. One that was erased is none."""
+    first = _FIRST
+    select = "SELECT rowid, digest, bytes FROM input WHERE rowid >= ? ORDER BY rowid LIMIT ?"
+    try:
+        while rows := reader.db.execute(select, (first, CHUNK)).fetchall():
+            for _, digest, data in rows:
+                if data and hashlib.sha256(data).digest() != digest:  # emptied: erased
+                    report.problem(f"database: the document {digest.hex()} is not what its digest says")
+            first = rows[-1][0] + 1
+    except sqlite3.Error as error:
+        report.problem(f"database: documents: {error}")
 
 
 def check_checkpoints(reader: LogReader, files: LogFiles, now: Checkpoint, report: Report) -> None:
     """Every checkpoint that was ever signed is signed, and one of the trees that this one has grown from."""
-    keys = [VerifierKey.parse(vkey) for (vkey,) in reader.db.execute("SELECT vkey FROM key")]
-    node = nodes(now.size, lambda tile: read_tile(files, tile))
-    for size, note in reader.db.execute("SELECT size, note FROM checkpoint WHERE size <= ? ORDER BY size", (now.size,)):
-        try:
-            earlier = open_checkpoint(note, keys).checkpoint
-            if (earlier.origin, earlier.size, earlier.root) != (now.origin, size, tree_root(size, node)):
-                report.problem(f"database: the checkpoint of size {size} is not one of this log")
-        except EvidenceInvalid as error:
-            report.problem(f"database: the checkpoint of size {size}: {error}")
-
-
-def check_query_tables(reader: LogReader, report: Report) -> None:
-    """The query tables, as far as they go, are what the entries say."""
-    queries = Queries(reader)
-    kept = queries.kept()
-    if kept is None:
-        report.notes.append("there are no query tables yet")
-        return
     try:
-        upto = kept.execute("SELECT max(idx) FROM seen").fetchone()[0]
-        fresh = queries.derived(upto)
-        for table in QUERY_TABLES:
-            wrong = _differs(kept, fresh, table)
-            if wrong is not None:
-                report.problem(f"query tables: {table} is not what entry {wrong} says")
-    except sqlite3.Error as error:
-        report.problem(f"query tables: {error}")
-    finally:
-        kept.close()
+        keys = [VerifierKey.parse(vkey) for (vkey,) in reader.db.execute("SELECT vkey FROM key")]
+        rows = reader.db.execute("SELECT size, root, note, published FROM checkpoint ORDER BY size").fetchall()
+    except (sqlite3.Error, EvidenceInvalid) as error:
+        report.problem(f"database: checkpoints: {error}")
+        return
+    if now.size not in {size for size, _, _, _ in rows}:
+        report.verdict(f"database: it does not know the published checkpoint, of size {now.size}")
+    newest = max((size for size, _, _, published in rows if published), default=0)
+    if newest > now.size and not _published(files, newest):
+        report.verdict(f"checkpoint: covers {now.size} entries, but one over {newest} was published")
+    node = nodes(now.size, lambda tile: read_tile(files, tile))
+    for size, root, note, _ in rows:
+        if size <= now.size:
+            try:
+                earlier = open_checkpoint(note, keys).checkpoint
+                if not earlier.root == root == tree_root(size, node) or earlier != Checkpoint(now.origin, size, root):
+                    report.problem(f"database: the checkpoint of size {size} is not one of this log")
+            except EvidenceInvalid as error:
+                report.problem(f"database: the checkpoint of size {size}: {error}")
+    _check_partial(files, now.size, [size for size, _, _, _ in rows if size <= now.size], report)
 
 
-def _differs(kept: sqlite3.Connection, fresh: sqlite3.Connection, table: str) -> int | None:
-    """The index of the first row that only one of the two has."""
-    columns = [row[1] for row in fresh.execute(f"PRAGMA table_info({table})")]
-    order = ", ".join(["idx", *(name for name in columns if name != "idx")])
-    select = f"SELECT idx, {order} FROM {table} ORDER BY {order}"  # noqa: S608 - our own names
-    theirs, ours = kept.execute(select), fresh.execute(select)
+def _published(files: LogFiles, size: int) -> bool:
+    """Whether the published checkpoint covers so many entries by now."""
+    until = time.monotonic() + PUBLISHED_S
     while True:
-        one, other = theirs.fetchone(), ours.fetchone()
-        if one != other:
-            return int(min(row[0] for row in (one, other) if row is not None))
-        if one is None:
-            return None
+        lines = read_needed(files, "checkpoint").split(b"\n")
+        if len(lines) > 1 and lines[1].isdigit() and int(lines[1]) >= size:
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+
+
+def _check_partial(files: LogFiles, now: int, sizes: list[int], report: Report) -> None:
+    """The tiles of earlier sizes are there that no full one has taken the place of."""
+    for level in (ENTRIES, *range(levels(now))):
+        index, width = divmod(now >> (8 * max(level, 0)), WIDTH)
+        widths = {(size >> (8 * max(level, 0))) - index * WIDTH for size in sizes}
+        for tile in (Tile(level, index, narrow) for narrow in sorted(widths) if 0 < narrow < width):
+            try:
+                if read_tile(files, tile) != read_tile(files, Tile(level, index, width))[: tile.width]:
+                    report.problem(f"{tile.path}: not what the tree of its size holds")
+            except EvidenceInvalid as error:
+                report.problem(str(error))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from bridge.audit.reader import Found, LogReader
-from bridge.audit.verify import Report
+from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
 from bridge.model.commitment import MEMBER, Disclosure, reveal, standing_in
 from bridge.model.entry import canonical, exact
@@ -117,14 +117,10 @@ class Disclosures:
     missing: int = 0
     told: int = 0
 
-    def __call__(self, index: int, data: bytes, leaf: bytes) -> str | None:
-        if not any(word in data for word in _WORTH_A_LOOK):
+    def __call__(self, index: int, data: bytes, leaf: bytes, entry: dict[str, Any] | None) -> str | None:
+        if entry is None or not any(word in data for word in _WORTH_A_LOOK):
             return None
-        try:
-            entry = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return None  # told as such elsewhere
-        if isinstance(entry, dict) and entry.get("kind") == "erasure" and isinstance(entry.get("count"), int):
+        if entry.get("kind") == "erasure" and isinstance(entry.get("count"), int):
             self.told += entry["count"]
         opened = open_entry(entry, disclosures(self.reader, index))
         self.missing += any(one.state == "missing" for one in opened)

@@ -1,7 +1,7 @@
 """The published log as an outsider sees it: files by name, from a folder or over HTTP."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -42,12 +42,20 @@ class UrlFiles:
     """The files below a URL, such as `https://bridge.example/log/`; `token`: the bearer token of an auditor, if any."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ConfigFault(f"{url}: a URL that begins with http:// or https:// is needed")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(
-            base_url=url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT_S, follow_redirects=False
-        )
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ConfigFault(f"{url}: a URL that begins with http:// or https:// is needed")
+            base, headers = httpx.URL(url.rstrip("/") + "/"), {"Authorization": f"Bearer {token}"} if token else {}
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ConfigFault(f"{url}: {error}") from error
+        self._client = httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT_S, follow_redirects=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def read(self, name: str) -> bytes | None:
         try:

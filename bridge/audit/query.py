@@ -17,7 +17,7 @@ from bridge.model.entry import canonical
 from bridge.model.times import parse_rfc3339
 
 QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
-_NOT_OURS = (
+NOT_OURS = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
 )
@@ -102,11 +102,7 @@ class Queries:
     def kept(self) -> sqlite3.Connection | None:
         """The query tables as they lie on disk, read only; None when there are none yet."""
         path = self._reader.folder / INDEX
-        return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) if path.exists() else None
-
-    def derived(self, last: int) -> sqlite3.Connection:
-        """Query tables made anew of the entries up to `last`, beside those on disk."""
-        return self._open_index("", last)
+        return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60) if path.exists() else None
 
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:
@@ -120,7 +116,7 @@ class Queries:
         finally:
             index.close()
 
-    def _open_index(self, path: str, last: int | None = None) -> sqlite3.Connection:
+    def _open_index(self, path: str) -> sqlite3.Connection:
         if path:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds names of people
         index = sqlite3.connect(path, isolation_level=None, timeout=60)
@@ -129,7 +125,7 @@ class Queries:
             index.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 index.execute(statement)
-            self._catch_up(index, last)
+            self._catch_up(index)
             index.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -137,19 +133,22 @@ class Queries:
             raise
         return index
 
-    def _catch_up(self, index: sqlite3.Connection, until: int | None) -> None:
+    def _catch_up(self, index: sqlite3.Connection) -> None:
         last = index.execute("SELECT idx, leaf_hash FROM seen").fetchone()
         there = "SELECT idx, leaf_hash FROM entry WHERE idx = ?"
-        if last and self._reader.db.execute(there, last[:1]).fetchone() != last:
-            # The tables tell of another log: one that was restored, or begun anew in this folder.
+        if last is None or self._reader.db.execute(there, last[:1]).fetchone() != last:
+            # The tables tell of nothing, or of another log: one that was restored, or begun anew in this folder.
             for table in ("seen", *QUERY_TABLES):
                 index.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             last = None
         found = None
-        for found in self._reader.walk(last[0] + 1 if last else 0, None if until is None else until + 1):
+        for found in self._reader.walk(last[0] + 1 if last else 0):
             try:
-                _add(index, found.index, found.entry)
-            except _NOT_OURS as error:
+                for table, rows in zip(QUERY_TABLES, derived(found.index, found.entry), strict=True):
+                    if rows:
+                        marks = ", ".join("?" * len(rows[0]))
+                        index.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+            except NOT_OURS as error:
                 raise EvidenceUnavailable(
                     f"entry {found.index} in {self._reader.folder} is none that a bridge writes: compare it with a copy"
                 ) from error
@@ -176,22 +175,18 @@ def scopes_of(entry: dict[str, Any]) -> dict[str, str]:
     return {scope: answer["outcome"] for scope, answer in scopes.items()}
 
 
-def _add(index: sqlite3.Connection, idx: int, entry: dict[str, Any]) -> None:
+def derived(idx: int, entry: dict[str, Any]) -> tuple[list[tuple[Any, ...]], ...]:
+    """The rows that the entry at `idx` has in each of QUERY_TABLES. One of NOT_OURS for what no bridge writes."""
     request = entry.get("request", {})
     client = who(request, "client")
     time_ms = parse_rfc3339(entry["time"]) or 0
-    index.execute(
-        "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (idx, entry["id"], time_ms, entry["kind"], client, who(request, "subject"), entry.get("outcome")),
+    return (
+        [(idx, entry["id"], time_ms, entry["kind"], client, who(request, "subject"), entry.get("outcome"))],
+        [(entry["decision_id"], entry["kind"], idx)] if "decision_id" in entry else [],
+        [(scope, client, time_ms, outcome, idx) for scope, outcome in scopes_of(entry).items()],
+        [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())],
+        [(e["path"], e.get("id"), idx) for e in entry.get("exceptions", ())],
     )
-    if "decision_id" in entry:
-        index.execute("INSERT INTO about VALUES (?, ?, ?)", (entry["decision_id"], entry["kind"], idx))
-    scopes = [(scope, client, time_ms, outcome, idx) for scope, outcome in scopes_of(entry).items()]
-    index.executemany("INSERT OR IGNORE INTO decision_scope VALUES (?, ?, ?, ?, ?)", scopes)
-    rules = [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())]
-    index.executemany("INSERT OR IGNORE INTO decision_rule VALUES (?, ?, ?, ?, ?)", rules)
-    paths = [(e["path"], e.get("id"), idx) for e in entry.get("exceptions", ())]
-    index.executemany("INSERT INTO decision_exception VALUES (?, ?, ?)", paths)
 
 
 def _where(wanted: Filter, client: list[int], subject: list[int]) -> tuple[str, list[Any]]:

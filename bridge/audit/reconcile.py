@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from bridge.audit.chronology import Chronology
+from bridge.audit.chronology import Chronology, decoded
 from bridge.audit.disclosed import revealed
 from bridge.audit.issued import IssuedList, Listed
 from bridge.audit.query import Queries
@@ -101,9 +101,11 @@ class Reconciliation:
     def _walk(self, size: int, followed: Callable[[str, str], bool]) -> Iterator[Finding]:
         chronology = Chronology()
         for found in self._reader.walk(0, size):
-            chronology.take(found.index, found.data)
+            entry = decoded(found.data)
+            chronology.take(found.index, entry)
             yield from _told(chronology)
-            entry = found.entry
+            if entry is None:
+                raise ValueError(f"entry {found.index} is no object")
             if entry["kind"] == "issued":
                 yield from self._report(found.index, revealed(self._reader, found))
             elif entry["kind"] == "decision":

@@ -1,5 +1,6 @@
 """`issuance-bridge`: parse, call, print. Exit codes: 0 good, 1 the check failed, 2 wrong use."""
 
+import sqlite3
 import sys
 
 import click
@@ -32,6 +33,6 @@ def run() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(1)
-    except (BridgeError, OSError) as error:
+    except (BridgeError, OSError, sqlite3.Error) as error:
         click.echo(f"issuance-bridge: {error}", err=True)
         sys.exit(1)

@@ -1,6 +1,7 @@
 """Small logs without a bridge, and what their published files must be: computed anew, with nothing of the bridge's."""
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -8,15 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge.audit.database import verify_beside
+from bridge.audit.published import FolderFiles
+from bridge.audit.reader import LogReader
+from bridge.audit.report import Report
+from bridge.audit.verify import verify
 from bridge.evidence import keys
 from bridge.evidence.files import DATABASE, LOG
 from bridge.evidence.publish import Publisher
 from bridge.evidence.store import SqliteStore
-from bridge.model.times import now_ms, rfc3339, uuid7
+from bridge.model.times import now_ms, parse_rfc3339, rfc3339, uuid7
 from bridge.ports import Record
+from bridge.tlog.checkpoint import Checkpoint
+from bridge.tlog.note import Signer, VerifierKey
+from bridge.tlog.trust import Trust
 
 ORIGIN = "localhost/issuance-bridge"
 WIDTH = 256
+DOCUMENT = b"{}"
+"""What the engine saw, for every entry."""
 
 
 @dataclass
@@ -34,7 +45,7 @@ class SmallLog:
         for _ in range(count):
             self.at += 1000
             head = {"v": 1, "kind": kind, "id": uuid7(self.at), "time": rfc3339(self.at)}
-            records.append(Record({**head, **members}))
+            records.append(Record({**head, **members}, DOCUMENT, hashlib.sha256(DOCUMENT).digest()))
         self.store.commit(records)
 
     def publish(self) -> None:
@@ -59,7 +70,9 @@ def small_log(folder: Path, *counts: int, instance: str = "bridge/0") -> Iterato
     """A log in `folder`, open, that has grown so; closed on the way out."""
     store = SqliteStore(folder, instance)
     store.open()
-    log = SmallLog(folder, store, publisher_of(folder), now_ms() - 10_000_000)
+    before = entries_of(folder)
+    at = parse_rfc3339(json.loads(before[-1])["time"]) if before else None
+    log = SmallLog(folder, store, publisher_of(folder), at or now_ms() - 10_000_000)
     log.publisher.open()
     try:
         log.grow(*counts)
@@ -87,8 +100,9 @@ def _rows(folder: Path, select: str) -> list[tuple[Any, ...]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` by its name there."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file below `folder` by its name there; not what SQLite leaves for a reader of a log at rest."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: data for name, data in found.items() if not name.endswith("-shm") and (data or name[-4:] != "-wal")}
 
 
 def tiles_in(folder: Path) -> dict[str, bytes]:
@@ -135,3 +149,35 @@ def tree_hash(hashes: Sequence[bytes]) -> bytes:
     while split * 2 < len(hashes):
         split *= 2
     return hashlib.sha256(b"\x01" + tree_hash(hashes[:split]) + tree_hash(hashes[split:])).digest()
+
+
+def publish_by_hand(log: Path, entries: Sequence[bytes], signer: Signer) -> None:
+    """The published files of these entries, whatever they are, and one checkpoint over all of them."""
+    leaves = [hashlib.sha256(b"\x00" + entry).digest() for entry in entries]
+    checkpoint = Checkpoint(signer.name, len(entries), tree_hash(leaves))
+    files = {
+        **expected_tiles(entries, [len(entries)]),
+        "checkpoint": str(signer.sign(str(checkpoint))).encode(),
+        "vkey": f"{signer.verifier}\n".encode(),
+    }
+    for name, data in files.items():
+        (log / name).parent.mkdir(parents=True, exist_ok=True)
+        (log / name).write_bytes(data)
+
+
+def trust_in(vkey: str) -> Trust:
+    """In this key alone."""
+    trust = Trust()
+    trust.logs.append(VerifierKey.parse(vkey))
+    return trust
+
+
+def audit(folder: Path, vkey: str, *old: bytes) -> Report:
+    """What `log verify` finds in an evidence folder."""
+    with closing(LogReader(folder)) as reader:
+        return verify_beside(reader, FolderFiles(folder / LOG), trust_in(vkey), old)
+
+
+def audit_alone(log: Path, vkey: str, *old: bytes) -> Report:
+    """What `log verify --folder` finds in a copy of the published files."""
+    return verify(FolderFiles(log), trust_in(vkey), old)

@@ -18,8 +18,8 @@ CLOSELY = {1, 2, 3, 255, 256, 257, 258, 511, 512, 513, 700}
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[SmallLog]:
-    with small_log(tmp_path / "evidence") as log:
+def log(quick_path: Path) -> Iterator[SmallLog]:
+    with small_log(quick_path / "evidence") as log:
         yield log
 
 
@@ -46,16 +46,10 @@ def test_before_the_first_entry_there_is_only_the_key(log: SmallLog) -> None:
 
 
 def test_at_every_size_the_files_are_those_of_the_tree(log: SmallLog) -> None:
-    before: dict[str, bytes] = {}
     for size in range(1, 701):
         log.grow(1)
         if size in CLOSELY:
             assert_files(log)
-        else:
-            entries = entries_of(log.folder) if size % 50 == 0 else None
-            if entries:
-                expected = expected_tiles(entries, [size])
-                assert {name: tiles_in(log.folder)[name] for name in expected} == expected
     before = contents(log.folder / LOG)
     assert rebuilt(log) == before
 

@@ -9,12 +9,11 @@ from typing import Any
 import click
 import orjson
 
-from bridge.audit.database import SameEntries, check_checkpoints, check_query_tables
-from bridge.audit.disclosed import Disclosures
+from bridge.audit.database import verify_beside
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles, LogFiles, UrlFiles
 from bridge.audit.reader import LogReader
-from bridge.audit.verify import Report
+from bridge.audit.report import Report
 from bridge.audit.verify import verify as verify_log
 from bridge.cli.log.trusted import read_trust, trust_option, vkey_option
 from bridge.cli.options import config_option, json_option
@@ -50,15 +49,15 @@ def verify(
     as_json: bool,
 ) -> None:
     """Verify the whole log: bytes, hashes, tiles, root, signatures, counters, clocks; and the database beside it."""
-    if url and folder:
+    if url is not None and folder:
         raise click.UsageError("--from-url and --folder exclude each other")
-    if url and not (vkeys or policy):
+    if url is not None and not (vkeys or policy):
         raise click.UsageError("--from-url needs --vkey or --trust: a key from the log itself would prove nothing")
     evidence = Path(load_settings(config).evidence.path)
-    files: LogFiles = UrlFiles(url, os.environ.get(TOKEN_VARIABLE)) if url else FolderFiles(folder or evidence / LOG)
+    files = _files(url, folder or evidence / LOG)
     trust = read_trust(vkeys, policy, (folder / "vkey") if folder else evidence / VKEY)
     kept = [file.read_bytes() for file in old]
-    if url or folder:
+    if url is not None or folder:
         report = verify_log(files, trust, kept, now_ms=now_ms())
     else:
         report = _with_database(evidence, files, trust, kept)
@@ -71,15 +70,7 @@ def _with_database(evidence: Path, files: LogFiles, trust: Trust, kept: list[byt
     if not (evidence / DATABASE).exists():
         raise ConfigFault(f"there is no log in {evidence}; a copy of the published files is verified with --folder")
     with closing(LogReader(evidence)) as reader:
-        disclosures = Disclosures(reader)
-        report = verify_log(files, trust, kept, [SameEntries(reader), disclosures], now_ms())
-        disclosures.finish(report)
-        if report.checkpoint is not None:
-            check_checkpoints(reader, files, report.checkpoint, report)
-            if (waiting := reader.size() - report.checkpoint.size) > 0:
-                report.notes.append(f"{waiting} entries are not covered by the checkpoint yet")
-        check_query_tables(reader, report)
-    return report
+        return verify_beside(reader, files, trust, kept, now_ms())
 
 
 def _print(report: Report, *, as_json: bool) -> None:
@@ -118,7 +109,7 @@ def consistency(
 ) -> None:
     """Prove that the checkpoint in NEW has grown from the one in OLD, with the tiles of the log."""
     evidence = Path(load_settings(config).evidence.path)
-    files: LogFiles = UrlFiles(url, os.environ.get(TOKEN_VARIABLE)) if url else FolderFiles(evidence / LOG)
+    files = _files(url, evidence / LOG)
     trust = read_trust(vkeys, policy, evidence / VKEY)
     try:
         before, after = (open_checkpoint(file.read_bytes(), trust.logs) for file in (old, new))
@@ -131,6 +122,13 @@ def consistency(
         click.echo(orjson.dumps({"good": True, "old": sizes[0], "new": sizes[1], "proof": _hex(proof)}).decode())
     else:
         click.echo(f"OK   {after.checkpoint.origin}: {sizes[0]} entries grew to {sizes[1]}")
+
+
+def _files(url: str | None, folder: Path) -> LogFiles:
+    """The log at the URL where there is one, else in the folder; closed with the command."""
+    if url is None:
+        return FolderFiles(folder)
+    return click.get_current_context().with_resource(UrlFiles(url, os.environ.get(TOKEN_VARIABLE)))
 
 
 def _hex(proof: Iterable[bytes]) -> list[str]:
