@@ -13,9 +13,10 @@ from urllib.parse import quote
 
 import structlog
 
-from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable, LogForked
+from bridge.errors import EvidenceInvalid, EvidenceUnavailable, LogForked
 from bridge.evidence.files import CHECKPOINT, DATABASE, LOG, VKEY
 from bridge.evidence.rebuild import rebuild, signed_sizes, walk
+from bridge.evidence.said import Said, check_vkey, said_before
 from bridge.evidence.store import SCHEMA
 from bridge.evidence.tree import TreeFiles, write_whole
 from bridge.evidence.turn import Turn
@@ -27,7 +28,6 @@ from bridge.tlog.tiles import WIDTH, nodes
 
 LAST = "the last checkpoint that was signed"
 NOTHING = Checkpoint("", 0, EMPTY_ROOT)
-REBUILD = "When you know why, `issuance-bridge log rebuild` makes the published files again from the database"
 log = structlog.get_logger(__name__)
 
 
@@ -66,7 +66,7 @@ class Publisher:
         try:
             self._connect()
             said = self._said()
-            self._check_vkey()
+            check_vkey(self._folder, self._keys())
             if not self._resumes(said):
                 self._tree = rebuild(self._db, said, self._folder / LOG)
                 log.warning("tiles_rebuilt", size=self._signed.size)
@@ -177,53 +177,12 @@ class Publisher:
             raise LogForked("the last checkpoint in the database is not what its row says")
         return opened.checkpoint, opened.note, not published
 
-    def _said(self, *, damaged: bool = False) -> list[tuple[Checkpoint, str]]:
-        """What was said of this log, by the last checkpoint, the published one and the one kept elsewhere; and where.
+    def _said(self, *, damaged: bool = False) -> list[Said]:
+        """All that was said of this log. `damaged`: the published checkpoint need not hold."""
+        before = said_before(self._folder, self._high_water, self._signed, self._keys(), damaged=damaged)
+        return [(self._signed, LAST), *before]
 
-        `damaged`: the published one need not hold.
-        """
-        said = [(self._signed, LAST)]
-        published = self._folder / CHECKPOINT
-        if published.exists():
-            try:
-                said.append((self._read(published), str(published)))
-            except EvidenceInvalid as error:
-                if not damaged:
-                    raise LogForked(f"{published} does not hold: {error}. {REBUILD}") from error
-        if self._high_water:
-            mark = Path(self._high_water)
-            if not mark.exists():
-                raise ConfigFault(
-                    f"evidence.high_water names {mark}, which is not there: write it with "
-                    f"`issuance-bridge log checkpoint --anchor {mark}`"
-                )
-            try:
-                said.append((self._read(mark), f"{mark} (evidence.high_water)"))
-            except EvidenceInvalid as error:
-                raise LogForked(f"{mark} (evidence.high_water) does not hold: {error}") from error
-        for checkpoint, where in said:
-            if checkpoint.size > self._signed.size:
-                raise LogForked(
-                    f"{where} covers {checkpoint.size} entries, but the log in {self._folder} was signed up to "
-                    f"{self._signed.size}: an older copy was put in its place, or another log"
-                )
-        return said
-
-    def _read(self, path: Path) -> Checkpoint:
-        return open_checkpoint(path.read_bytes(), self._keys()).checkpoint
-
-    def _check_vkey(self) -> None:
-        vkey = self._folder / VKEY
-        if not vkey.exists():
-            return
-        try:
-            known = VerifierKey.parse(vkey.read_text(encoding="utf-8")) in self._keys()
-        except (EvidenceInvalid, UnicodeDecodeError):
-            known = False
-        if not known:
-            raise LogForked(f"{vkey} is not a key that this log was signed with. {REBUILD}")
-
-    def _resumes(self, said: Iterable[tuple[Checkpoint, str]]) -> bool:
+    def _resumes(self, said: Iterable[Said]) -> bool:
         """Takes up the right edge; whether the tiles are there and agree with all that was said."""
         size, tree = self._signed.size, self._tree
         start = size - size % WIDTH

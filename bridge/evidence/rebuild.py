@@ -6,19 +6,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bridge.errors import LogForked
+from bridge.evidence.said import Said
 from bridge.evidence.tree import TreeFiles
-from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.merkle import leaf_hash
 from bridge.tlog.tiles import Edge
 
 CHUNK = 256
 
 
-def rebuild(db: sqlite3.Connection, said: Iterable[tuple[Checkpoint, str]], log: Path) -> TreeFiles:
-    """Replaces the tiles below `log`. LogForked, and nothing changed, unless the database holds all that was `said`.
-
-    `said`: checkpoints, and where each of them stands.
-    """
+def rebuild(db: sqlite3.Connection, said: Iterable[Said], log: Path) -> TreeFiles:
+    """Replaces the tiles below `log`. LogForked, and nothing changed, unless the database holds all that was `said`."""
     size = compare(db, said)
     new = log.with_name(f"{log.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -41,7 +38,7 @@ def signed_sizes(db: sqlite3.Connection) -> list[int]:
     return [size for (size,) in db.execute("SELECT size FROM checkpoint")]
 
 
-def compare(db: sqlite3.Connection, said: Iterable[tuple[Checkpoint, str]]) -> int:
+def compare(db: sqlite3.Connection, said: Iterable[Said]) -> int:
     """The size of the largest checkpoint. LogForked unless the database holds exactly what each of them says."""
     edge = Edge()
     for checkpoint, where in sorted(said, key=lambda one: one[0].size):

@@ -1,5 +1,6 @@
 """What a start refuses, with nothing signed and no file changed; and what it mends, since the database proves it."""
 
+import asyncio
 import base64
 import os
 import shutil
@@ -65,7 +66,7 @@ class Copy:
         settings = load_settings(write_config(self.folder.parent, evidence=evidence))
         try:
             with owned(self.folder):
-                refuse_foreign_log(settings)
+                asyncio.run(refuse_foreign_log(settings))
         except BridgeError as error:
             return str(error)
         return ""
@@ -372,7 +373,7 @@ def test_a_mark_kept_elsewhere_refuses_what_knows_less_or_other(copy: Copy, tmp_
     for data in (b"", b"garbage", (copy.kept.other / CHECKPOINT).read_bytes()):
         mark.write_bytes(data)
         why = copy.refused(high_water=str(mark))
-        assert f"{mark} (evidence.high_water) does not hold: " in why
+        assert f"{mark} (evidence.high_water) is no checkpoint of this log: " in why
         assert "rebuild" not in why
 
 

@@ -234,7 +234,7 @@ def another_origin(log: Path) -> str:
     about = Checkpoint.parse(Note.parse((log / "checkpoint").read_bytes()).text)
     text = str(Checkpoint(SOMEBODY.name, about.size, about.root))
     (log / "checkpoint").write_text(str(SOMEBODY.sign(text)))
-    return f"checkpoint: the checkpoint of {SOMEBODY.name} is not signed by a trusted key"
+    return f"checkpoint: the checkpoint of '{SOMEBODY.name}' is not signed by a trusted key"
 
 
 ON_THE_FILES: list[Callable[[Path], str]] = [
@@ -377,7 +377,7 @@ ON_THE_DATABASE: dict[str, tuple[str, str]] = {
         "the checkpoint of size 99 is not one of this log",
     ),
     "its note": ("UPDATE checkpoint SET note = x'00' WHERE size = 100", "the checkpoint of size 100: a note "),
-    "key": ("DELETE FROM key", "the checkpoint of size 100: the checkpoint of localhost/issuance-bridge/"),
+    "key": ("DELETE FROM key", "the checkpoint of size 100: the checkpoint of 'localhost/issuance-bridge/"),
     "no key": ("UPDATE key SET vkey = 'x'", "database: checkpoints: not a verifier key"),
     "no table": ("DROP TABLE checkpoint", "database: checkpoints: no such table"),
     "no documents": ("DROP TABLE input", "database: documents: no such table"),
@@ -476,7 +476,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
     with running_bridge(tmp_path_factory.mktemp("live")) as bridge:
         for _ in range(SIZE):
             bridge.ask(request("read"))
-        wait_until(lambda: f"\n{SIZE}\n" in bridge.get("/log/checkpoint").text)
+        wait_until(lambda: Checkpoint.parse(Note.parse((bridge.evidence / CHECKPOINT).read_bytes()).text).size > SIZE)
         yield bridge
 
 
