@@ -20,6 +20,7 @@ import pytest_asyncio
 from bridge import errors
 from bridge.ports import Receipt
 from tests.support.bridge import PATH, LocalBridge, local_bridge, request
+from tests.support.evidence import all_entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -145,7 +146,7 @@ async def test_on_the_road(bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch,
     assert entry["request"]["client"] == {"id": "c"}
     assert {e["path"] for e in entry["exceptions"]} <= {"fail_closed", "policy_error"}
     assert entry["exceptions"]
-    assert reply["evidence"]["index"] == bridge.entries().index(entry)
+    assert all_entries(bridge.evidence)[reply["evidence"]["index"]] == entry
 
 
 async def assert_told_later(bridge: LocalBridge, logged: list[Any], before: float, since: int) -> None:
@@ -393,8 +394,9 @@ async def test_many_at_once_when_the_log_fails(bridge: LocalBridge, monkeypatch:
         assert len(granted) + len(denied) == 60
     await until_well(bridge)
     entries = bridge.entries()
+    everything = all_entries(bridge.evidence)
     for reply in granted:
-        assert entries[reply["evidence"]["index"]]["id"] == reply["decision_id"]
+        assert everything[reply["evidence"]["index"]]["id"] == reply["decision_id"]
     assert not {r["decision_id"] for r in denied} & {e["id"] for e in entries}
     counted = await bridge.metric("issuance_denied_unrecorded_total") - before
     assert counted == sum(e["denied"] for e in entries[since:] if e["kind"] == "gap") >= len(denied)
