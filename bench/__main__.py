@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import policies, targets
+from bench import evidence, policies, targets
 from bench.report import machine, print_main, print_sizes
 from bridge.engines._child import ENVIRONMENT
 from bridge.pdp.gather import encode
@@ -37,6 +37,9 @@ def main() -> int:
     print(f"{machine()}\n{time.strftime('%Y-%m-%d %H:%M')}, {options.rounds} rounds of {options.seconds:g} s a slice\n")
     with tempfile.TemporaryDirectory(prefix="issuance-bench-", dir=options.folder) as scratch:
         try:
+            if options.evidence:
+                evidence.run(Path(scratch), options)
+                return 0
             if "main" in options.parts:
                 _main_part(Path(scratch), options)
             if "sizes" in options.parts:
@@ -104,6 +107,8 @@ def _bodies(folder: policies.PolicyFolder) -> list[bytes]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds of half a second, no set of 10,000 packages")
+    parser.add_argument("--evidence", action="store_true", help="the evidence log alone, beside its budgets")
+    parser.add_argument("--entries", type=int, default=None, help="of the log that is verified (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=None, help="slices for each target (default 5)")
     parser.add_argument("--seconds", type=float, default=None, help="length of a slice (default 2)")
     parser.add_argument("--at-once", type=int, nargs="+", default=list(AT_ONCE), help="requests in flight")
