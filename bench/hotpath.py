@@ -58,7 +58,7 @@ class BareFile:
     def commit(self, records: Sequence[Record]) -> list[Receipt]:
         os.write(self._handle, b"".join(record.input or b"" for record in records))
         os.fdatasync(self._handle)
-        return [Receipt(0, b"")] * len(records)
+        return [Receipt(0, b"", {})] * len(records)
 
     def holds(self, ids: Sequence[str]) -> set[str]:
         return set()
