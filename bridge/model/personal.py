@@ -190,19 +190,19 @@ def hide_repeats(
     `decision` is the decision's entry, revealed, and `hidden` what is kept for it. Where some of that is erased nobody
     can tell any more what repeats it: then only what the decision itself shows stays.
     """
-    asked = [one for one in hidden if one.path.startswith("/request/")]
-    values = [orjson.loads(one.value) for one in asked if not one.erased]
-    repeated = {leaf.casefold() for value in values for leaf in _leaves(value) if isinstance(leaf, str)}
-    repeated = {leaf for leaf in repeated if len(leaf) >= MIN_TEXT}
+    values = {one.path: orjson.loads(one.value) for one in hidden if not one.erased}
+    asked = [path for path in (one.path for one in hidden) if path.startswith("/request/")]
+    leaves = {leaf for path in asked if path in values for leaf in _leaves(values[path]) if isinstance(leaf, str)}
+    repeated = {leaf.casefold() for leaf in leaves if len(leaf) >= MIN_TEXT}
     shown = {text for name in ("request", "scopes", "granted_scopes", "limit") for text in _texts(decision.get(name))}
-    shown -= {value for value in values if isinstance(value, str)}
+    shown -= {value for value in values.values() if isinstance(value, str)}
+    unsure = any(path not in values for path in asked)
     kept: dict[str, Disclosure] = {}
 
     def hide(value: Any, path: str) -> Any:
         if isinstance(value, list):
             return [hide(item, f"{path}/{at}") for at, item in enumerate(value)]
-        mentioned = any(leaf in value.casefold() for leaf in repeated)
-        if value in shown or not (mentioned or len(values) < len(asked)):
+        if value in shown or not (unsure or any(leaf in value.casefold() for leaf in repeated)):
             return value
         one = kept[path] = Disclosure(path, os.urandom(SALT_BYTES), canonical(value))
         return as_text(one.commitment)
