@@ -122,7 +122,10 @@ class Disclosures:
             return None
         if entry.get("kind") == "erasure" and isinstance(entry.get("count"), int):
             self.told += entry["count"]
-        opened = open_entry(entry, disclosures(self.reader, index))
+        try:
+            opened = open_entry(entry, disclosures(self.reader, index))
+        except (sqlite3.Error, TypeError) as error:
+            return f"what is kept for it cannot be read: {error}"
         self.missing += any(one.state == "missing" for one in opened)
         wrong = next((one.path for one in opened if one.state == "differs"), None)
         return None if wrong is None else f"what is kept for {wrong} is not what was committed to"
@@ -130,9 +133,12 @@ class Disclosures:
     def finish(self, report: Report) -> None:
         """What an auditor should know, after the last entry."""
         erased = 0
-        if _kept(self.reader.db):
-            sql = "SELECT count(DISTINCT idx) FROM disclosure WHERE value = x'' AND path LIKE '/request/%'"
-            (erased,) = self.reader.db.execute(sql).fetchone()
+        try:
+            if _kept(self.reader.db):
+                sql = "SELECT count(DISTINCT idx) FROM disclosure WHERE value = x'' AND path LIKE '/request/%'"
+                (erased,) = self.reader.db.execute(sql).fetchone()
+        except sqlite3.Error as error:
+            report.problem(f"database: what commitments hide: {error}")
         if erased or self.told:
             report.notes.append(f"personal values of {erased} entries are erased; erasure entries tell of {self.told}")
         if self.missing:
@@ -157,7 +163,11 @@ def _holds(pointer: Pointer, path: str, value: bytes, values: Sequence[bytes]) -
     place = parse_pointer(path)[1:]
     if len(place) > len(pointer) or not all(p in ("*", t) for p, t in zip(pointer, place, strict=False)):
         return False
-    return any(canonical(inner) in values for inner in _inside(orjson.loads(value), pointer[len(place) :]))
+    try:
+        whole = orjson.loads(value)
+    except orjson.JSONDecodeError:  # not what was committed to: told by `log verify`
+        return False
+    return any(canonical(inner) in values for inner in _inside(whole, pointer[len(place) :]))
 
 
 def _inside(value: Any, tokens: Pointer) -> Iterator[Any]:

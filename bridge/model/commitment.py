@@ -72,18 +72,18 @@ def standing_in(value: Any, at: tuple[str, ...] = ()) -> list[tuple[str, str]]:
 
 def reveal(value: Any, kept: Iterable[Disclosure]) -> Any:
     """`value` with what its commitments hide in their place, as far as it is kept."""
-    return _revealed(value, {one.commitment: orjson.loads(one.value) for one in kept if not one.erased})
+    return _revealed(value, {one.commitment: one.value for one in kept if not one.erased})
 
 
-def _revealed(value: Any, hidden: Mapping[str, Any]) -> Any:
+def _revealed(value: Any, hidden: Mapping[str, bytes]) -> Any:
     if isinstance(value, dict):
         if len(value) == 1 and isinstance(alone := value.get(MEMBER), str) and alone in hidden:
-            return hidden[alone]
+            return orjson.loads(hidden[alone])
         return {_revealed(name, hidden): _revealed(item, hidden) for name, item in value.items()}
     if isinstance(value, list):
         return [_revealed(item, hidden) for item in value]
-    if isinstance(value, str) and value.startswith(_PREFIX):
-        return hidden.get(value.removeprefix(_PREFIX), value)
+    if isinstance(value, str) and (found := hidden.get(value.removeprefix(_PREFIX))) and value.startswith(_PREFIX):
+        return orjson.loads(found)
     return value
 
 

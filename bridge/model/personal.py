@@ -6,6 +6,7 @@ claims, granted details and messages are committed whatever they say, and every 
 
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -190,7 +191,10 @@ def hide_repeats(
     `decision` is the decision's entry, revealed, and `hidden` what is kept for it. Where some of that is erased nobody
     can tell any more what repeats it: then only what the decision itself shows stays.
     """
-    values = {one.path: orjson.loads(one.value) for one in hidden if not one.erased}
+    values: dict[str, Any] = {}
+    for one in hidden:
+        with suppress(ValueError):  # erased
+            values[one.path] = orjson.loads(one.value)
     asked = [path for path in (one.path for one in hidden) if path.startswith("/request/")]
     leaves = {leaf for path in asked if path in values for leaf in _leaves(values[path]) if isinstance(leaf, str)}
     repeated = {leaf.casefold() for leaf in leaves if len(leaf) >= MIN_TEXT}

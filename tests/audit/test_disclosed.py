@@ -13,7 +13,7 @@ import pytest
 from bridge.audit.disclosed import Disclosures, check_disclosed, disclosures, holders, open_entry, revealed, written
 from bridge.audit.query import Filter, Queries
 from bridge.audit.reader import LogReader
-from bridge.audit.verify import Report
+from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
 from bridge.evidence.erase import erase
 from bridge.evidence.files import DATABASE, INDEX
@@ -139,7 +139,7 @@ def look(folder: Path) -> tuple[list[str], list[str]]:
     """What `log verify` has to say of the side table: problems, notes."""
     with reading(folder) as reader:
         compare, report = Disclosures(reader), Report()
-        said = [compare(one.index, one.data, one.leaf_hash) for one in reader.walk()]
+        said = [compare(one.index, one.data, one.leaf_hash, one.entry) for one in reader.walk()]
         compare.finish(report)
     return [problem for problem in said if problem], report.notes
 
@@ -156,6 +156,15 @@ def test_verifying_tells_of_what_is_not_what_was_committed_to(folder: Path) -> N
     with reading(folder) as reader:
         (one,) = open_entry(reader.at(0).entry, disclosures(reader, 0))
         assert one.document() == {"path": "/request/subject/id", "commitment": one.commitment, "state": "differs"}
+
+
+def test_what_was_tampered_with_is_in_nobodys_way(folder: Path) -> None:
+    change(folder, "UPDATE disclosure SET value = ?", b"{no JSON")
+    for pointer in ("/subject/id", "/client/id", "/*/*"):
+        assert behind(folder, pointer, "nina-0") == []
+    with reading(folder) as reader:
+        assert [one.index for one in Queries(reader).query(Filter(subject="nina-0"))] == [3]
+        assert revealed(reader, reader.at(0)) == reader.at(0).entry
 
 
 def test_verifying_tells_of_what_is_gone(folder: Path) -> None:

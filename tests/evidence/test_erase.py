@@ -12,7 +12,6 @@ import pytest
 
 from bridge.evidence import erase as erasing
 from bridge.evidence.erase import erase
-from bridge.evidence.files import DATABASE
 from bridge.evidence.store import SqliteStore
 from bridge.model.commitment import Disclosure
 from bridge.model.times import uuid7
