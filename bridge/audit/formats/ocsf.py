@@ -173,7 +173,7 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
 def _authorizations(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One for each scope that was asked for, or minted."""
     scopes = entry.get("scopes", {})
-    if isinstance(scopes, list):
+    if entry["kind"] == "issued":
         yield from ({"decision": "issued", "policy": {"name": scope}} for scope in scopes)
         return
     rules: dict[str, dict[str, dict[str, Any]]] = {}
