@@ -22,6 +22,12 @@ NOT_OURS = (
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
 )
 """What an entry makes of itself that no bridge has written: a member is missing, or of another type."""
+FEW = 20_000
+_OWNERS = (  # each owner once, from one to the next in the index
+    "WITH RECURSIVE each (owner) AS (SELECT min(owner) FROM decision_rule UNION ALL SELECT (SELECT min(owner) FROM "
+    "decision_rule r WHERE r.owner > each.owner) FROM each WHERE each.owner IS NOT NULL) "
+    "SELECT owner FROM each WHERE owner LIKE ? ESCAPE '\\'"
+)
 _SCHEMA = files("bridge.audit").joinpath("query.sql").read_text()
 
 
@@ -62,19 +68,19 @@ class Queries:
 
     def query(self, wanted: Filter) -> list[Found]:
         """The newest entries that `wanted` fits, newest first."""
-        where, values = self._where(wanted)
         overruled = "EXISTS (SELECT 1 FROM about a WHERE a.decision_id = d.id AND a.kind = 'overruled')"
-        sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
         with self._index() as index:
+            where, values = self._where(index, wanted)
+            sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
             rows = index.execute(sql, (*values, _most(wanted))).fetchall()
         return [replace(self._reader.at(i), overruled=bool(mark)) for i, mark in rows]
 
     def fitting(self, wanted: Filter) -> tuple[list[int], list[int]]:
         """The indexes of the entries that `wanted` fits, and of others that name one of them as their decision."""
-        where, values = self._where(wanted)
-        fitting = f"SELECT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
-        about = f"SELECT a.idx FROM decision d JOIN about a ON a.decision_id = d.id WHERE d.idx IN ({fitting})"  # noqa: S608
         with self._index() as index:
+            where, values = self._where(index, wanted)
+            fitting = f"SELECT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
+            about = f"SELECT a.idx FROM decision d JOIN about a ON a.decision_id = d.id WHERE d.idx IN ({fitting})"  # noqa: S608
             found = {i for (i,) in index.execute(fitting, (*values, _most(wanted)))}
             beside = {i for (i,) in index.execute(about, (*values, _most(wanted)))}
         return sorted(found), sorted(beside - found)
@@ -92,8 +98,8 @@ class Queries:
             (count,) = index.execute("SELECT count(*) FROM decision WHERE subject = ?", (subject,)).fetchone()
         return int(count)
 
-    def _where(self, wanted: Filter) -> tuple[str, list[Any]]:
-        return _where(wanted, self._behind("client", wanted.client), self._behind("subject", wanted.subject))
+    def _where(self, index: sqlite3.Connection, wanted: Filter) -> tuple[str, list[Any]]:
+        return _where(index, wanted, self._behind("client", wanted.client), self._behind("subject", wanted.subject))
 
     def _behind(self, member: str, wanted: str | None) -> list[int]:
         """The entries that committed to this client's or subject's id: the query tables do not have it."""
@@ -189,41 +195,82 @@ def derived(idx: int, entry: dict[str, Any]) -> tuple[list[tuple[Any, ...]], ...
     )
 
 
-def _where(wanted: Filter, client: list[int], subject: list[int]) -> tuple[str, list[Any]]:
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A condition that holds for an entry when it holds for one of its rows in another table."""
+
+    table: str
+    where: str
+    values: tuple[Any, ...]
+
+    def few(self, index: sqlite3.Connection) -> bool:
+        """Whether so few rows fit that listing them all costs less than asking for them entry by entry."""
+        count = f"SELECT count(*) FROM (SELECT 1 FROM {self.table} WHERE {self.where} LIMIT {FEW})"  # noqa: S608 - fixed texts
+        (found,) = index.execute(count, self.values).fetchone()
+        return bool(found < FEW)
+
+    def listed(self) -> str:
+        return f"d.idx IN (SELECT idx FROM {self.table} WHERE {self.where})"  # noqa: S608 - fixed texts
+
+    def looked_up(self) -> str:
+        return f"EXISTS (SELECT 1 FROM {self.table} b WHERE b.idx = d.idx AND {self.where})"  # noqa: S608 - fixed texts
+
+
+def _where(index: sqlite3.Connection, wanted: Filter, client: list[int], subject: list[int]) -> tuple[str, list[Any]]:
     """The condition and its values; where a scope is asked for, `outcome` is that scope's own.
 
-    `client`, `subject`: entries that are about the wanted ones without showing it.
+    `client`, `subject`: entries that are about the wanted ones without showing it. A condition that few entries fit
+    drives the search; where there is none, entries are looked at from the newest on until enough of them fit.
     """
     parts: list[tuple[str, tuple[Any, ...]]] = []
-    if wanted.scope is not None:
-        own = [("scope = ?", wanted.scope), ("outcome = ?", wanted.outcome)]
-        given = [(sql, (value,)) for sql, value in own if value is not None]
-        if wanted.client is not None:
-            given.append(_shown_or("client", wanted.client, "idx", client))
-        inner = " AND ".join(sql for sql, _ in given)
-        subquery = f"d.idx IN (SELECT idx FROM decision_scope WHERE {inner})"  # noqa: S608 - fixed texts
-        parts.append((subquery, tuple(v for _, values in given for v in values)))
+    own = ""
+    for part in _beside(wanted, client):
+        if part.few(index):
+            parts.append((part.listed(), part.values))
+            own = "+"  # keeps SQLite from driving the search by the column that follows
+        else:
+            parts.append((part.looked_up(), part.values))
+    if wanted.since is not None and wanted.until is not None:
+        window = _Beside("decision", "time_ms >= ? AND time_ms < ?", (wanted.since, wanted.until))
+        if window.few(index):
+            parts.append((window.listed(), window.values))
+            own = "+"
     if wanted.client is not None:
-        parts.append(_shown_or("d.client", wanted.client, "d.idx", client))
+        parts.append(_shown_or(f"{own}d.client", wanted.client, "d.idx", client))
     if wanted.subject is not None:
-        parts.append(_shown_or("d.subject", wanted.subject, "d.idx", subject))
-    if wanted.exception == "any":
-        parts.append(("d.idx IN (SELECT idx FROM decision_exception)", ()))
-    elif wanted.exception is not None:
-        condition = "d.idx IN (SELECT idx FROM decision_exception WHERE path = ? OR exception_id = ?)"
-        parts.append((condition, (wanted.exception, wanted.exception)))
-    owner = None if wanted.owner is None else f"%{_like(wanted.owner)}%"
+        parts.append(_shown_or(f"{own}d.subject", wanted.subject, "d.idx", subject))
     for sql, value in (
         ("d.outcome = ?", wanted.outcome if wanted.scope is None else None),
         ("d.kind = ?", wanted.kind),
-        ("d.idx IN (SELECT idx FROM decision_rule WHERE ? IN (code, package || '/' || code))", wanted.rule),
-        ("d.idx IN (SELECT idx FROM decision_rule WHERE owner LIKE ? ESCAPE '\\')", owner),
-        ("d.time_ms >= ?", wanted.since),
-        ("d.time_ms < ?", wanted.until),
+        ("+d.time_ms >= ?", wanted.since),
+        ("+d.time_ms < ?", wanted.until),
     ):
         if value is not None:
             parts.append((sql, (value,)))
     return " AND ".join(["1", *(sql for sql, _ in parts)]), [value for _, values in parts for value in values]
+
+
+def _beside(wanted: Filter, client: list[int]) -> list[_Beside]:
+    found = []
+    if wanted.scope is not None:
+        own = [("scope = ?", wanted.scope), ("outcome = ?", wanted.outcome)]
+        given: list[tuple[str, tuple[Any, ...]]] = [(sql, (value,)) for sql, value in own if value is not None]
+        if wanted.client is not None:
+            given.append(_shown_or("client", wanted.client, "idx", client))
+        inner = " AND ".join(sql for sql, _ in given)
+        found.append(_Beside("decision_scope", inner, tuple(v for _, values in given for v in values)))
+    if wanted.exception == "any":
+        found.append(_Beside("decision_exception", "1", ()))
+    elif wanted.exception is not None:
+        found.append(_Beside("decision_exception", "(path = ? OR exception_id = ?)", (wanted.exception,) * 2))
+    if wanted.rule is not None:
+        # By its code, or by package and code; either may have a slash.
+        split = [(wanted.rule[:at], wanted.rule[at + 1 :]) for at, c in enumerate(wanted.rule) if c == "/"]
+        either = " OR ".join(["code = ?", *["package = ? AND code = ?"] * len(split)])
+        found.append(_Beside("decision_rule", f"({either})", (wanted.rule, *(v for pair in split for v in pair))))
+    if wanted.owner is not None:
+        found.append(_Beside("decision_rule", f"owner IN ({_OWNERS})", (f"%{_like(wanted.owner)}%",)))
+    return found
 
 
 def _most(wanted: Filter) -> int:

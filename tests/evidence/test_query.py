@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.audit import query
 from bridge.audit.query import Filter, Queries
 from bridge.audit.reader import LogReader
 from bridge.errors import EvidenceUnavailable
@@ -85,13 +86,21 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
     ({"exception": "break_glass"}, []),
     ({"since": parse_rfc3339("2026-03-02T00:00:00Z")}, [2, 1]),
     ({"until": parse_rfc3339("2026-03-02T00:00:00Z")}, [0]),
+    ({"since": parse_rfc3339("2026-03-02T00:00:00Z"), "until": parse_rfc3339("2026-03-03T00:00:00Z")}, [1]),
+    ({"scope": "read", "client": "shop", "rule": "known", "owner": "p@", "since": 0, "until": 2**53}, [0]),
+    ({"subject": "nina", "scope": "pay", "since": 0, "until": 1}, []),
     ({"limit": 1}, [2]),
     ({"client": "' OR 1=1 --"}, []),
 ]
 
 
 @pytest.mark.parametrize(("wanted", "indexes"), FILTERS, ids=[str(wanted) for wanted, _ in FILTERS])
-def test_each_filter(folder: Path, wanted: dict[str, Any], indexes: list[int]) -> None:
+@pytest.mark.parametrize("few", [0, 2, query.FEW])
+def test_each_filter(
+    folder: Path, wanted: dict[str, Any], indexes: list[int], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a condition drives the search or is looked up for each entry, the answer is the same."""
+    monkeypatch.setattr(query, "FEW", few)
     assert found(folder, **wanted) == indexes
 
 
