@@ -13,7 +13,7 @@ from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
 from bridge.model.commitment import MEMBER, Disclosure, reveal, standing_in
 from bridge.model.entry import canonical, exact
-from bridge.model.mask import parse_pointer, write_pointer
+from bridge.model.mask import covers, parse_pointer, write_pointer
 
 Pointer = tuple[str, ...]
 State = Literal["good", "erased", "differs", "missing"]
@@ -161,7 +161,7 @@ def _range(tokens: Pointer) -> tuple[str, str]:
 
 def _holds(pointer: Pointer, path: str, value: bytes, values: Sequence[bytes]) -> bool:
     place = parse_pointer(path)[1:]
-    if len(place) > len(pointer) or not all(p in ("*", t) for p, t in zip(pointer, place, strict=False)):
+    if not covers(pointer[: len(place)], place):
         return False
     try:
         whole = orjson.loads(value)

@@ -19,6 +19,7 @@ from bridge.evidence.files import SIGNING_KEY
 from bridge.evidence.keys import half_year, load_or_make
 from bridge.evidence.publish import Publisher
 from bridge.evidence.store import SqliteStore, owned
+from bridge.model.mask import covers, parse_pointer
 from bridge.model.policy import GATE, PolicySet
 from bridge.model.times import now_ms
 from bridge.ops.logging import configure_logging
@@ -71,6 +72,7 @@ def _check_all(settings: Settings, report: Report) -> None:
         for door in sorted(set(caller.doors or ()) - set(DOORS)):
             text = f"caller {caller.name!r} may use the door {door!r}, which there is not; there are {', '.join(DOORS)}"
             report.add("callers", "warn", text)
+    _check_personal(settings, report)
     if _try(report, "tls", lambda: tls_context(settings)) is not None:
         report.add("tls", "good", "certificate and key fit")
     opa = _try(report, "opa", lambda: find_opa(settings.engine.opa))
@@ -86,6 +88,13 @@ def _check_all(settings: Settings, report: Report) -> None:
         trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
         if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:
             report.add("witnesses", "good", f"{len(trust.witnesses)} are known, the quorum is {trust.quorum}")
+
+
+def _check_personal(settings: Settings, report: Report) -> None:
+    for personal in settings.evidence.personal:
+        if any(covers(parse_pointer(mask), parse_pointer(personal)) for mask in settings.evidence.mask):
+            text = f"{personal} is in evidence.mask too, which hides it from `log erase` as well"
+            report.add("configuration", "warn", text)
 
 
 def _describe(policy_set: PolicySet, report: Report) -> None:

@@ -75,6 +75,11 @@ def write_pointer(tokens: Iterable[str]) -> str:
     return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in tokens)
 
 
+def covers(pointer: tuple[str, ...], place: tuple[str, ...]) -> bool:
+    """Whether `pointer` means the value at `place`, or one around it."""
+    return len(pointer) <= len(place) and all(head in ("*", name) for head, name in zip(pointer, place, strict=False))
+
+
 def _replaced(value: Any, tokens: tuple[str, ...], by: Callable[[Any], Any]) -> Any:
     if not tokens:
         return by(value)

@@ -15,7 +15,7 @@ from bridge.model.commitment import MEMBER, SALT_BYTES, Disclosure, as_text, as_
 from bridge.model.decision import Code, Outcome
 from bridge.model.entry import canonical, exact
 from bridge.model.issuance import Authentication, Grant, PolicyInput, Subject
-from bridge.model.mask import MASKED, replace_at
+from bridge.model.mask import MASKED, covers, replace_at
 from bridge.model.verdict import EXCEPTION_KINDS, FIELDS
 
 Pointer = tuple[str, ...]
@@ -57,7 +57,7 @@ class Personal:
 
     def __init__(self, pointers: Sequence[Pointer]) -> None:
         self._pointers = tuple(sorted(pointers, key=len))  # what lies within another one's value is hidden with it
-        self._clients_too = any(_covers(pointer, ("client", "id")) for pointer in pointers)
+        self._clients_too = any(covers(pointer, ("client", "id")) for pointer in pointers)
 
     def hiding(self, document: dict[str, Any], known: Sequence[Container[str]] = ()) -> "Hiding":
         """For one request: `document` is the whole input, unmasked; `known`: texts of the policies, so nobody's."""
@@ -235,10 +235,6 @@ def _own_id(document: dict[str, Any]) -> str | None:
     """The client's id where the client is its own subject (client_credentials): no person, and shown as the client."""
     subject, client = document.get("subject", {}), document["client"]["id"]
     return client if subject.get("type") == "client" and subject.get("id") == client else None
-
-
-def _covers(pointer: Pointer, place: Pointer) -> bool:
-    return len(pointer) <= len(place) and all(head in ("*", name) for head, name in zip(pointer, place, strict=False))
 
 
 def _leaves(value: Any) -> Iterator[str | int]:

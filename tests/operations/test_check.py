@@ -54,6 +54,14 @@ def test_the_sample_policies_are_good(tmp_path: Path) -> None:
     assert {state for _, state, _ in found} == {"good"}
 
 
+def test_what_is_masked_cannot_be_erased_and_that_is_told(tmp_path: Path) -> None:
+    evidence = {"mask": ["/subject", "/context/*"], "personal": ["/subject/id", "/context", "/session/id"]}
+    found = check(write_config(tmp_path, policy={"max_token_lifetime_s": 3600}, evidence=evidence), 0)
+    assert of(found, "configuration", "warn") == (
+        "/subject/id is in evidence.mask too, which hides it from `log erase` as well"
+    )
+
+
 def test_the_text_for_people_says_the_same(tmp_path: Path) -> None:
     config = write_config(tmp_path, engine={"opa": "/nowhere/opa"})
     done = run_cli("check", "--config", config)

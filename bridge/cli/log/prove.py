@@ -78,7 +78,9 @@ def prove(
         if disclose:
             good = [opened for opened in hidden[one.index] if opened.state == "good"]
             lines = b"".join(orjson.dumps(opened.document()) + b"\n" for opened in good)
-            write(name.with_name(f"{name.name}{DISCLOSED_SUFFIX}"), lines)
+            disclosed = name.with_name(f"{name.name}{DISCLOSED_SUFFIX}")
+            write(disclosed, lines)
+            disclosed.chmod(0o600)
             click.echo(f"{name}{DISCLOSED_SUFFIX}: {len(good)} of its {len(hidden[one.index])} commitments")
 
 
