@@ -176,7 +176,7 @@ def who(request: dict[str, Any], member: str) -> str | None:
 def scopes_of(entry: dict[str, Any]) -> dict[str, str]:
     """Each scope in an entry with its outcome; `issued` where a token service reports what it minted."""
     scopes = entry.get("scopes", {})
-    if isinstance(scopes, list):
+    if entry["kind"] == "issued":
         return dict.fromkeys(scopes, "issued")
     return {scope: answer["outcome"] for scope, answer in scopes.items()}
 
