@@ -97,7 +97,9 @@ def test_an_older_copy_of_the_log_does_not_write_it_over(place: Place) -> None:
     shutil.rmtree(place.evidence)
     (place.folder / "older").rename(place.evidence)
     place.refused(LogForked, "the new one knows 3 entries, the old one 7")
-    with pytest.raises(LogForked, match=r"evidence\.high_water.* knows 7 entries, the log in .* only 3"):
+    with pytest.raises(
+        LogForked, match=r"evidence\.high_water\) covers 7 entries, but the log in .* was signed up to 3"
+    ):
         place.grow(1, high_water=True)
 
 
@@ -111,7 +113,7 @@ def test_an_older_copy_that_went_on_does_not_write_it_over(place: Place, grown: 
     (place.folder / "older").rename(place.evidence)
     place.grow(grown)
     place.refused(LogForked, "stays as it is, since the log has not grown from it")
-    with pytest.raises(LogForked, match="knows 7 entries" if grown == 1 else "first 7 entries"):
+    with pytest.raises(LogForked, match="covers 7 entries" if grown == 1 else "first 7 entries"):
         place.grow(0, high_water=True)
 
 
@@ -120,7 +122,7 @@ def test_another_log_does_not_write_it_over(place: Place) -> None:
     shutil.rmtree(place.evidence)
     place.grow(9)
     place.refused(LogForked, "is not signed by a trusted key")
-    with pytest.raises(LogForked, match=r"evidence\.high_water\) is no checkpoint of this log"):
+    with pytest.raises(LogForked, match=r"evidence\.high_water\) does not hold"):
         place.grow(0, high_water=True)
 
 
@@ -129,7 +131,7 @@ def test_a_file_that_is_no_checkpoint_is_neither_written_over_nor_believed(place
     for other in (b"", b"my notes\n", (place.evidence / SIGNING_KEY).read_bytes()):
         place.anchor.write_bytes(other)
         place.refused(LogForked, "stays as it is")
-        with pytest.raises(LogForked, match="is no checkpoint of this log"):
+        with pytest.raises(LogForked, match=r"evidence\.high_water\) does not hold"):
             place.grow(0, high_water=True)
 
 
@@ -181,5 +183,5 @@ def test_a_whole_folder_put_back_is_not_started(tmp_path: Path) -> None:
     with starting_bridge(tmp_path, evidence={"high_water": str(anchor)}) as starting:
         assert starting.process.wait(30) == 1
         told = starting.log_file.read_text()
-    assert f"issuance-bridge: {anchor} (evidence.high_water) knows" in told
+    assert f"issuance-bridge: {anchor} (evidence.high_water) covers" in told
     assert "listening" not in told
