@@ -19,6 +19,9 @@ from bridge.tlog.trust import Trust
 Compare = Callable[[int, bytes, bytes, dict[str, Any] | None], str | None]
 """(index, entry bytes, leaf hash, what the entry says) -> what is wrong with this entry elsewhere, or None."""
 
+Seen = dict[Tile, bytes]
+"""The root of each tile of hashes, as it was when it was compared with what is below it."""
+
 
 def verify(
     files: LogFiles,
@@ -41,13 +44,11 @@ def verify(
     report.checkpoint = signed.checkpoint
     _signatures(signed, trust, report)
     chronology = Chronology()
-    full: list[bytes | None] = []
+    seen: Seen = {}
     for bundle in tiles_of(signed.checkpoint.size, ENTRIES):
-        root = _bundle(files, bundle, compare, chronology, report)
-        if bundle.width == WIDTH:
-            full.append(root)
-    _upper_tiles(files, signed.checkpoint.size, full, report)
-    _roots(files, signed.checkpoint, trust, old, report)
+        _bundle(files, bundle, compare, chronology, seen, report)
+    _upper_tiles(files, signed.checkpoint.size, seen, report)
+    _roots(files, signed.checkpoint, seen, trust, old, report)
     chronology.finish(now_ms)
     for text in chronology.problems:
         report.problem(text)
@@ -63,16 +64,16 @@ def _signatures(signed: SignedCheckpoint, trust: Trust, report: Report) -> None:
 
 
 def _bundle(
-    files: LogFiles, bundle: Tile, compare: Sequence[Compare], chronology: Chronology, report: Report
-) -> bytes | None:
-    """One bundle of entries, against the tile of their hashes. The root of that tile, where it can be read."""
-    first = bundle.index * WIDTH
+    files: LogFiles, bundle: Tile, compare: Sequence[Compare], chronology: Chronology, seen: Seen, report: Report
+) -> None:
+    """One bundle of entries, against the tile of their hashes, which is `seen` then."""
+    first, tile = bundle.index * WIDTH, Tile(0, bundle.index, bundle.width)
     try:
         entries = read_tile(files, bundle)
-        hashes = read_tile(files, Tile(0, bundle.index, bundle.width))
+        hashes = read_tile(files, tile)
     except EvidenceInvalid as error:
         report.problem(str(error))
-        return None
+        return
     for at, (data, told) in enumerate(zip(entries, hashes, strict=True), first):
         leaf = leaf_hash(data)
         if leaf != told:
@@ -83,31 +84,34 @@ def _bundle(
             if (wrong := check(at, data, leaf, entry)) is not None:
                 report.problem(f"entry {at}: {wrong}")
     report.entries += len(entries)
-    return root_of(hashes)
+    seen[tile] = root_of(hashes)
 
 
-def _upper_tiles(files: LogFiles, size: int, below: list[bytes | None], report: Report) -> None:
-    """Each hash above level 0 is the root of one full tile `below`; None for one that could not be read."""
+def _upper_tiles(files: LogFiles, size: int, seen: Seen, report: Report) -> None:
+    """Each hash above level 0 is the root of one full tile below, unless that could not be read."""
     for level in range(1, levels(size)):
-        roots: list[bytes | None] = []
         for tile in tiles_of(size, level):
-            expected = below[tile.index * WIDTH :][: tile.width]
             try:
                 hashes = read_tile(files, tile)
             except EvidenceInvalid as error:
                 report.problem(str(error))
-                roots.append(None)
                 continue
-            for at, (told, root) in enumerate(zip(hashes, expected, strict=True), tile.index * WIDTH):
-                if root is not None and root != told:
+            for at, told in enumerate(hashes, tile.index * WIDTH):
+                if seen.get(Tile(level - 1, at), told) != told:
                     report.problem(f"{tile.path}: hash {at} is not the root of the tile below")
-            if tile.width == WIDTH:
-                roots.append(root_of(hashes))
-        below = roots
+            seen[tile] = root_of(hashes)
 
 
-def _roots(files: LogFiles, now: Checkpoint, trust: Trust, old: Iterable[bytes], report: Report) -> None:
-    node = nodes(now.size, lambda tile: read_tile(files, tile))
+def _roots(files: LogFiles, now: Checkpoint, seen: Seen, trust: Trust, old: Iterable[bytes], report: Report) -> None:
+    def again(tile: Tile) -> list[bytes]:
+        """Whoever serves the files might show one tile beside the entries, and another one below the root."""
+        hashes = read_tile(files, tile)
+        root = root_of(hashes)
+        if seen.get(tile, root) != root:
+            raise EvidenceInvalid(f"{tile.path}: it is not what it was a moment ago")
+        return hashes
+
+    node = nodes(now.size, again)
     try:
         if tree_root(now.size, node) != now.root:
             report.verdict("checkpoint: its root is not that of the tree")

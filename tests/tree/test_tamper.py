@@ -13,18 +13,20 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bridge.audit.published import FolderFiles
 from bridge.audit.query import Filter, Queries
+from bridge.audit.verify import verify
 from bridge.cli.main import cli
 from bridge.errors import BridgeError
 from bridge.evidence.files import CHECKPOINT, DATABASE, INDEX, LOG, SIGNING_KEY, VKEY
 from bridge.tlog.checkpoint import Checkpoint
-from bridge.tlog.merkle import leaf_hash
+from bridge.tlog.merkle import leaf_hash, root_of
 from bridge.tlog.note import Note, Signer
 from tests.support.bridge import RunningBridge, request, running_bridge, write_config
 from tests.support.evidence import reading
 from tests.support.waiting import wait_until
 
-from .logs import audit, audit_alone, entries_of, publish_by_hand, small_log
+from .logs import audit, audit_alone, entries_of, publish_by_hand, small_log, trust_in
 
 MEMBERS: dict[str, Any] = {
     "request": {"client": {"id": "web"}, "subject": {"type": "user", "id": "alice"}},
@@ -282,6 +284,35 @@ def test_what_was_done_to_the_files_is_told(kept: Kept, spoil: Callable[[Path], 
         assert code == 1
         assert any(expected in line for line in lines)
         assert not any(line.startswith("OK") for line in lines)
+
+
+class Fickle:
+    """published.LogFiles: each file as it is in `first` when it is read for the first time, then as it is in `then`."""
+
+    def __init__(self, first: Path, then: Path) -> None:
+        self._folders = [FolderFiles(first), FolderFiles(then)]
+        self._read: set[str] = set()
+
+    def read(self, name: str) -> bytes | None:
+        data = self._folders[name in self._read].read(name)
+        self._read.add(name)
+        return data
+
+
+@pytest.mark.parametrize("index", [0, SIZE - 1])
+def test_a_server_that_shows_a_tile_in_two_ways_is_told(kept: Kept, tmp_path: Path, index: int) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(kept.log, other)
+    tile, width, at = ("000", 256, 0) if index < 256 else ("001.p/44", 44, index - 256)
+    entries = entries_of(kept.folder)[index - at :][:width]
+    entries[at] = entries[at].replace(b"alice", b"mallo")
+    hashes = [leaf_hash(entry) for entry in entries]
+    (other / "tile/entries" / tile).write_bytes(b"".join(len(one).to_bytes(2, "big") + one for one in entries))
+    (other / "tile/0" / tile).write_bytes(b"".join(hashes))
+    if width == 256:
+        (other / "tile/1/000.p/1").write_bytes(root_of(hashes))
+    report = verify(Fickle(other, kept.log), trust_in(kept.vkey), kept.checkpoints.values())
+    assert "is not what it was a moment ago" in report.problems[0]
 
 
 def test_a_key_beside_the_log_that_was_changed_is_told(kept: Kept) -> None:
