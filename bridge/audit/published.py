@@ -1,5 +1,6 @@
 """The published log as an outsider sees it: files by name, from a folder or over HTTP."""
 
+import stat
 from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -29,7 +30,10 @@ class FolderFiles:
     def read(self, name: str) -> bytes | None:
         path = self._folder / name
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a copy may hold what never ends
+                raise EvidenceInvalid(f"{name} is no file")
+            if status.st_size > MAX_FILE_BYTES:
                 raise EvidenceInvalid(f"{name} is larger than such a file can be")
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

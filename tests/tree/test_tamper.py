@@ -1,5 +1,6 @@
 """The tamper matrix: whatever was done to a log, `log verify` says BAD and why; and the one case that it cannot see."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -284,6 +285,19 @@ def test_what_was_done_to_the_files_is_told(kept: Kept, spoil: Callable[[Path], 
         assert code == 1
         assert any(expected in line for line in lines)
         assert not any(line.startswith("OK") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "tile/0/000", "tile/entries/000"])
+def test_a_copy_with_what_is_no_file_is_told(kept: Kept, name: str) -> None:
+    file = kept.log / name
+    file.unlink()
+    os.mkfifo(file)
+    code, lines = kept.command("--folder", str(kept.log))
+    assert code == 1
+    assert any(f"{name} is no file" in line for line in lines)
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert any(f"{name} is no file" in line for line in kept.command("--folder", str(kept.log))[1])
 
 
 class Fickle:
