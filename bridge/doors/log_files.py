@@ -11,7 +11,7 @@ from bridge.doors._callers import Callers
 
 NAME = "log"
 PATH = "/log/{file:.*}"
-_INDEX = r"(x[0-9]{3}/)*[0-9]{3}(\.p/([1-9][0-9]{0,2}))?"
+_INDEX = r"(x[0-9]{3}/){0,5}[0-9]{3}(\.p/([1-9][0-9]{0,2}))?"
 _TILE = re.compile(rf"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/{_INDEX}", re.ASCII)
 # Private: only who may read the log may keep a copy of it.
 _FOR_EVER = "private, max-age=31536000, immutable"

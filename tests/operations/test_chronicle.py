@@ -149,6 +149,8 @@ def test_who_reads_entries_is_on_record(tmp_path: Path) -> None:
                 assert reply.status_code == 200
             assert client.get(f"/log/{path}", headers=bearer("as")).status_code == 403
             assert client.get(f"/log/{path}").status_code == 401
+            far = "tile/0/" + "x001/" * 1000 + "001"  # longer than any name of a file
+            assert client.get(f"/log/{far}", headers=bearer("auditor")).status_code == 404
         wait_until(lambda: bool(of_kind(bridge.evidence, "access")), 5)
     told = [item for entry in of_kind(tmp_path / "evidence", "access") for item in entry["accesses"]]
     assert {(item["caller"], item["door"], item["read"]) for item in told} == {("auditor", "log", path)}
