@@ -205,6 +205,7 @@ class TestObtain:
             assert opa.version_of(own / "opa") == RELEASE.version
 
 
+@pytest.mark.timeout(300)  # it makes an environment
 class TestEnvironment:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
