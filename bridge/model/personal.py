@@ -23,6 +23,8 @@ SALT = "salt"
 """The member of the input document that keeps anyone from guessing a document by its digest."""
 MIN_TEXT, MIN_NUMBER = 3, 1000
 """Shorter texts and smaller numbers are not looked for elsewhere: they stand everywhere, and tell next to nothing."""
+MAX_PLACES = 1000
+"""Values of one request that are kept to be disclosed: each costs work, and a caller sends as many as it likes."""
 _LOOKED_THROUGH = frozenset(
     [
         *("request", "request_id", "granted_scopes", "scopes", "findings", "limit", "require", "claims", "crit"),
@@ -128,7 +130,9 @@ class Hiding:
 
     def _named(self, value: Any) -> Any:
         clear = value in (MASKED, self._client) if isinstance(value, str) else value is None
-        return value if clear or self._is_ours(value) else self._value(value)
+        if clear or self._is_ours(value):
+            return value
+        return self._value(value) if len(self._kept) < MAX_PLACES else MASKED
 
     def _value(self, value: Any) -> dict[str, str]:
         return as_value(self._keep(value))

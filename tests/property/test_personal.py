@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.model.commitment import Disclosure, reveal, standing_in
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact, fit
 from bridge.model.mask import mask_pointers, parse_pointer
-from bridge.model.personal import MIN_TEXT, Personal, hide_repeats
+from bridge.model.personal import MAX_PLACES, MIN_TEXT, Personal, hide_repeats
 
 SECRET = "Quetzal-7f3a"
 _texts = st.text(max_size=12) | st.sampled_from([SECRET, f"user_{SECRET.lower()}", f"{SECRET}@x", "staff", "", "***"])
@@ -220,6 +220,14 @@ def test_very_many_personal_texts_cost_little() -> None:
     plain = entry(request, findings=[{"code": "ok", "title": "value-099999"}])
     made, _ = hidden(plain, request, "/context")
     assert made["findings"][0]["title"].startswith("commitment:")
+
+
+def test_beyond_a_number_of_values_in_one_request_the_rest_is_masked() -> None:
+    request = document(context={f"k{n}": f"value-{n:06}" for n in range(MAX_PLACES + 5)})
+    hiding = Personal((("subject", "id"), ("context", "*"))).hiding(request)
+    shown = list(hiding.places(entry(request))["request"]["context"].values())
+    assert shown.count("***") == 6  # the subject is one of the others
+    assert all(value == "***" or value.keys() == {"commitment"} for value in shown)
 
 
 @given(st.sampled_from([SECRET, "of:other", "read", "admin", ""]), st.booleans())
