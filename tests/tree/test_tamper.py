@@ -22,7 +22,7 @@ from bridge.errors import BridgeError
 from bridge.evidence.files import CHECKPOINT, DATABASE, INDEX, LOG, SIGNING_KEY, VKEY
 from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.merkle import leaf_hash, root_of
-from bridge.tlog.note import Note, Signer
+from bridge.tlog.note import COSIGNATURE, Note, Signer, VerifierKey
 from tests.support.bridge import RunningBridge, request, running_bridge, write_config
 from tests.support.evidence import reading
 from tests.support.waiting import wait_until
@@ -553,3 +553,16 @@ def test_a_url_that_leads_nowhere_is_told(kept: Kept, url: str) -> None:
     code, lines = kept.command("--from-url", url)
     assert code == 1
     assert len(lines) >= 1
+
+
+def test_a_new_checkpoint_without_its_quorum_has_not_grown(kept: Kept, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(kept.checkpoints[100])
+    new.write_bytes(kept.checkpoints[SIZE])
+    witness = VerifierKey("w.example/w", COSIGNATURE, SOMEBODY.verifier.public)
+    config = str(write_config(tmp_path))
+    for quorum, code in (("none", 0), ("w", 1)):
+        policy = tmp_path / "policy"
+        policy.write_text(f"log {kept.vkey.strip()}\nwitness w {witness}\nquorum {quorum}\n")
+        call = ["log", "consistency", "--trust", str(policy), "--config", config, str(old), str(new)]
+        assert CliRunner().invoke(cli, call).exit_code == code

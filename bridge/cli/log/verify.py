@@ -112,7 +112,10 @@ def consistency(
     files = _files(url, evidence / LOG)
     trust = read_trust(vkeys, policy, evidence / VKEY)
     try:
-        before, after = (open_checkpoint(file.read_bytes(), trust.logs) for file in (old, new))
+        witnesses = [witness.key for witness in trust.witnesses]
+        before, after = (open_checkpoint(file.read_bytes(), trust.logs, witnesses) for file in (old, new))
+        if not trust.satisfied([key for key, _ in after.cosigned]):
+            raise EvidenceInvalid(f"the cosignatures of the new checkpoint do not make the quorum ({trust.quorum})")
         proof = Prover(files, trust).consistent(before, after)
     except EvidenceInvalid as error:
         click.echo(orjson.dumps({"good": False, "problem": str(error)}).decode() if as_json else f"BAD  {error}")
