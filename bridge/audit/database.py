@@ -41,7 +41,7 @@ def verify_beside(
     size = entries.finish()
     disclosures.finish(report)
     if report.checkpoint is not None:
-        check_checkpoints(reader, files, report.checkpoint, report)
+        check_checkpoints(reader, files, trust, report.checkpoint, report)
         if size > report.checkpoint.size:
             report.notes.append(f"{size - report.checkpoint.size} entries are not covered by the checkpoint yet")
     check_documents(reader, report)
@@ -143,8 +143,11 @@ def check_documents(reader: LogReader, report: Report) -> None:
         report.problem(f"database: documents: {error}")
 
 
-def check_checkpoints(reader: LogReader, files: LogFiles, now: Checkpoint, report: Report) -> None:
-    """Every checkpoint that was ever signed is signed, and one of the trees that this one has grown from."""
+def check_checkpoints(reader: LogReader, files: LogFiles, trust: Trust, now: Checkpoint, report: Report) -> None:
+    """Every checkpoint that was ever signed is signed, and one of the trees that this one has grown from.
+
+    A key that `trust` does not name may be one that the log had before, or one that somebody wrote into the database.
+    """
     try:
         keys = [VerifierKey.parse(vkey) for (vkey,) in reader.db.execute("SELECT vkey FROM key")]
         rows = reader.db.execute("SELECT size, root, note, published FROM checkpoint ORDER BY size").fetchall()
@@ -157,14 +160,20 @@ def check_checkpoints(reader: LogReader, files: LogFiles, now: Checkpoint, repor
     if newest > now.size and not _published(files, newest):
         report.verdict(f"checkpoint: covers {now.size} entries, but one over {newest} was published")
     node = nodes(now.size, lambda tile: read_tile(files, tile))
+    others: dict[VerifierKey, int] = {}
     for size, root, note, _ in rows:
         if size <= now.size:
             try:
-                earlier = open_checkpoint(note, keys).checkpoint
+                signed = open_checkpoint(note, keys)
+                earlier, signers = signed.checkpoint, [key for key, _ in signed.note.verify(keys)]
+                if not set(signers) & set(trust.logs):
+                    others[signers[0]] = others.get(signers[0], 0) + 1
                 if not earlier.root == root == tree_root(size, node) or earlier != Checkpoint(now.origin, size, root):
                     report.problem(f"database: the checkpoint of size {size} is not one of this log")
             except EvidenceInvalid as error:
                 report.problem(f"database: the checkpoint of size {size}: {error}")
+    for key, count in others.items():
+        report.notes.append(f"{count} checkpoints are signed with a key that you did not name, {key}: ask whose it was")
     _check_partial(files, now.size, [size for size, _, _, _ in rows if size <= now.size], report)
 
 

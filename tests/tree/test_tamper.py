@@ -555,6 +555,18 @@ def test_a_url_that_leads_nowhere_is_told(kept: Kept, url: str) -> None:
     assert len(lines) >= 1
 
 
+def test_a_key_that_somebody_wrote_into_the_database_is_noted(kept: Kept) -> None:
+    other = Signer(kept.signer.name, Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    with closing(sqlite3.connect(kept.folder / DATABASE, isolation_level=None)) as db:
+        (note,) = db.execute("SELECT note FROM checkpoint WHERE size = 100").fetchone()
+        forged = str(other.sign(Note.parse(note).text)).encode()
+        db.execute("UPDATE checkpoint SET note = ? WHERE size = 100", (forged,))
+        db.execute("INSERT INTO key VALUES (?, '')", (str(other.verifier),))
+    report = audit(kept.folder, kept.vkey)
+    assert report.good
+    assert any(str(other.verifier) in note for note in report.notes)
+
+
 def test_a_new_checkpoint_without_its_quorum_has_not_grown(kept: Kept, tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_bytes(kept.checkpoints[100])
