@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import io
 import random
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench import evidence, policies, targets
 from bench.report import machine, print_main, print_sizes
@@ -34,6 +35,7 @@ Slices = dict[tuple[str, int], list[dict[str, Any]]]
 def main() -> int:
     """Prints the tables. Exit code 1 when an answer was wrong, and then without a table."""
     options = _options()
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(line_buffering=True)  # a file shows how far a long run is
     print(f"{machine()}\n{time.strftime('%Y-%m-%d %H:%M')}, {options.rounds} rounds of {options.seconds:g} s a slice\n")
     with tempfile.TemporaryDirectory(prefix="issuance-bench-", dir=options.folder) as scratch:
         try:

@@ -22,7 +22,7 @@ NOT_OURS = (
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
 )
 """What an entry makes of itself that no bridge has written: a member is missing, or of another type."""
-FEW = 20_000
+FEW = 50_000
 _OWNERS = (  # each owner once, from one to the next in the index
     "WITH RECURSIVE each (owner) AS (SELECT min(owner) FROM decision_rule UNION ALL SELECT (SELECT min(owner) FROM "
     "decision_rule r WHERE r.owner > each.owner) FROM each WHERE each.owner IS NOT NULL) "
