@@ -122,7 +122,7 @@ def test_another_log_does_not_write_it_over(place: Place) -> None:
     shutil.rmtree(place.evidence)
     place.grow(9)
     place.refused(LogForked, "is not signed by a trusted key")
-    with pytest.raises(LogForked, match=r"evidence\.high_water\) does not hold"):
+    with pytest.raises(LogForked, match=r"evidence\.high_water\) is no checkpoint of this log"):
         place.grow(0, high_water=True)
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_checkpoint_is_neither_written_over_nor_believed(place
     for other in (b"", b"my notes\n", (place.evidence / SIGNING_KEY).read_bytes()):
         place.anchor.write_bytes(other)
         place.refused(LogForked, "stays as it is")
-        with pytest.raises(LogForked, match=r"evidence\.high_water\) does not hold"):
+        with pytest.raises(LogForked, match=r"evidence\.high_water\) is no checkpoint of this log"):
             place.grow(0, high_water=True)
 
 
