@@ -43,6 +43,7 @@ from bridge.pdp.record import Recorder
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
 from bridge.registry import ENGINES, routes
+from bridge.tlog.note import VerifierKey
 
 GRACE_S = 5.0
 OBSERVE_S = 1.0
@@ -226,7 +227,8 @@ async def refuse_foreign_log(settings: Settings) -> None:
 def publisher_of(settings: Settings) -> Publisher:
     """What signs the configured log; its key is made where there is none yet. ConfigFault when it cannot be used."""
     folder, evidence = Path(settings.evidence.path), settings.evidence
-    return Publisher(folder, keys.load_or_make(folder, evidence.key, evidence.origin, now_ms()), evidence.high_water)
+    signer = keys.load_or_make(folder, evidence.key, evidence.origin, now_ms())
+    return Publisher(folder, signer, evidence.high_water, [VerifierKey.parse(vkey) for vkey in evidence.retired_keys])
 
 
 def _publication_of(settings: Settings, publisher: Publisher, metrics: Metrics) -> Publication:

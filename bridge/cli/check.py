@@ -16,8 +16,7 @@ from bridge.config.trust import load_trust
 from bridge.errors import BridgeError, EvidenceLocked
 from bridge.evidence.cosign import Witnesses
 from bridge.evidence.files import SIGNING_KEY
-from bridge.evidence.keys import half_year, load_or_make
-from bridge.evidence.publish import Publisher
+from bridge.evidence.keys import half_year
 from bridge.evidence.store import SqliteStore, owned
 from bridge.model.mask import covers, parse_pointer
 from bridge.model.policy import GATE, PolicySet
@@ -27,7 +26,7 @@ from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
 from bridge.registry import DOORS, ENGINES
-from bridge.server import tls_context
+from bridge.server import publisher_of, tls_context
 
 T = TypeVar("T")
 
@@ -153,15 +152,14 @@ def _check_tree(settings: Settings, report: Report) -> None:
     folder = Path(evidence.path)
     if not (evidence.key or (folder / SIGNING_KEY).exists()):
         return
-    signer = load_or_make(folder, evidence.key, evidence.origin, now)
-    publisher = Publisher(folder, signer, evidence.high_water)
+    publisher = publisher_of(settings)
     try:
         publisher.open()
     finally:
         publisher.close()
-    report.add("log", "good", f"{signer.name} is what was signed, {publisher.signed.size} entries")
-    if signer.name.removeprefix(f"{evidence.origin}/") not in (half_year(now), signer.name):
-        text = f"{signer.name} is of a half-year that is over: close it and begin the next (docs/decisions/0020)"
+    report.add("log", "good", f"{publisher.key.name} is what was signed, {publisher.signed.size} entries")
+    if publisher.key.name.removeprefix(f"{evidence.origin}/") not in (half_year(now), publisher.key.name):
+        text = f"{publisher.key.name} is of a half-year that is over: close it and begin the next (docs/decisions/0020)"
         report.add("log", "warn", text)
 
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from bridge.errors import ConfigFault
+from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
+from bridge.tlog.note import VerifierKey
 
 Role = Literal["token_service", "auditor", "operator"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/@-]+$")]
@@ -81,10 +82,21 @@ class EvidenceSection(_Section):
     )
     instance: Label = "bridge"
     key: str = Field(default="", description="the signing key's file; made in `path` on the first start when empty")
+    retired_keys: tuple[str, ...] = Field(default=(), description="verifier keys that this log was signed with before")
     high_water: str = Field(default="", description="a checkpoint that is kept elsewhere; an older log is refused")
     trust: str = Field(default="", description="a tlog-policy file: the witnesses that cosign, and their quorum")
     mask: tuple[str, ...] = Field(default=(), description="JSON pointers into the request that entries do not show")
     personal: tuple[str, ...] = Field(default=(), description="the same, kept where they can be erased")
+
+    @field_validator("retired_keys")
+    @classmethod
+    def _verifier_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            try:
+                VerifierKey.parse(key)
+            except EvidenceInvalid as error:
+                raise ValueError(str(error)) from error
+        return keys
 
     @field_validator("mask", "personal")
     @classmethod

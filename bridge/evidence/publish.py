@@ -5,7 +5,7 @@ The database holds the truth; a checkpoint is durable there before it is publish
 
 import base64
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,14 @@ log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """Signs for one log. `high_water`: a file with a checkpoint that is kept elsewhere; empty: none."""
+    """Signs for one log.
 
-    def __init__(self, folder: Path, signer: Signer, high_water: str = "") -> None:
-        self._folder, self._signer, self._high_water = folder, signer, high_water
+    `high_water`: a file with a checkpoint that is kept elsewhere; empty: none. `retired`: keys that it was signed with
+    before; the folder itself is not asked, since whoever can write to it could name a key of their own.
+    """
+
+    def __init__(self, folder: Path, signer: Signer, high_water: str = "", retired: Sequence[VerifierKey] = ()) -> None:
+        self._folder, self._signer, self._high_water, self._retired = folder, signer, high_water, retired
         self._tree = TreeFiles(folder / LOG)
         self._turn = Turn(folder)
         self._connection: sqlite3.Connection | None = None
@@ -157,9 +161,8 @@ class Publisher:
         self._signed, self._note, self._waits = self._last()
 
     def _keys(self) -> list[VerifierKey]:
-        """Every key that this log was signed with."""
-        known = [VerifierKey.parse(vkey) for (vkey,) in self._db.execute("SELECT vkey FROM key")]
-        return [*known, self._signer.verifier]
+        """Every key that may have signed this log."""
+        return [self._signer.verifier, *self._retired]
 
     def _last(self) -> tuple[Checkpoint, Note | None, bool]:
         """The last checkpoint that was signed, its note, and whether that waits to be published."""
@@ -172,7 +175,10 @@ class Publisher:
         try:
             opened = open_checkpoint(data, self._keys())
         except EvidenceInvalid as error:
-            raise LogForked(f"the last checkpoint in the database does not hold: {error}") from error
+            raise LogForked(
+                f"the last checkpoint in the database does not hold: {error}. A key that was replaced is named in "
+                "evidence.retired_keys"
+            ) from error
         if (opened.checkpoint.size, opened.checkpoint.root) != (size, root):
             raise LogForked("the last checkpoint in the database is not what its row says")
         return opened.checkpoint, opened.note, not published

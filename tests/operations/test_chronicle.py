@@ -1,6 +1,9 @@
 """What the log tells of the bridge itself: start, heartbeats, stop, changes, and who reads it."""
 
 import asyncio
+import contextlib
+import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.evidence import chronicle
+from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.note import Signer
-from tests.support.bridge import PATH, bearer, caller, local_bridge, request, running_bridge
+from tests.support.bridge import PATH, bearer, caller, local_bridge, request, run_cli, running_bridge, write_config
 from tests.support.evidence import all_entries
 from tests.support.policies import POLICIES, write_policies
 from tests.support.waiting import wait_until
@@ -119,14 +123,37 @@ def test_a_policy_that_changes_is_told_with_its_owner(tmp_path: Path) -> None:
 def test_another_signing_key_is_told(tmp_path: Path) -> None:
     with running_bridge(tmp_path):
         pass
-    key = tmp_path / "evidence" / "signing.key"
-    before = Signer.parse(key.read_text())
-    key.write_text(f"{Signer(before.name, Ed25519PrivateKey.generate())}\n")
-    with running_bridge(tmp_path) as bridge:
+    before = Signer.parse((tmp_path / "evidence" / "signing.key").read_text())
+    after, key = Signer(before.name, Ed25519PrivateKey.generate()), tmp_path / "new.key"
+    key.write_text(f"{after}\n")
+    key.chmod(0o600)
+    evidence: dict[str, Any] = {"path": str(tmp_path / "evidence"), "key": str(key)}
+    refused = run_cli("serve", "--config", write_config(tmp_path, evidence=evidence))
+    assert refused.returncode == 1
+    assert "A key that was replaced is named in evidence.retired_keys" in refused.stderr
+    with running_bridge(tmp_path, evidence={**evidence, "retired_keys": [str(before.verifier)]}) as bridge:
         bridge.ask(request("read"))
     _, change = of_kind(tmp_path / "evidence", "key")
-    assert change["previous"] == str(before.verifier)
-    assert change["vkey"] == str(Signer.parse(key.read_text()).verifier)
+    assert (change["previous"], change["vkey"]) == (str(before.verifier), str(after.verifier))
+
+
+def test_a_history_that_a_foreign_key_signed_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Whoever can write to the database could name a key of their own in it: only the configuration is asked."""
+    with running_bridge(tmp_path) as bridge:
+        bridge.ask(request("read"))
+        config = bridge.config
+    folder = tmp_path / "evidence"
+    name = Signer.parse((folder / "signing.key").read_text()).name
+    forger = Signer(name, Ed25519PrivateKey.generate())
+    with contextlib.closing(sqlite3.connect(folder / "evidence.sqlite")) as db, db:
+        size, root = db.execute("SELECT size, root FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        note = str(forger.sign(str(Checkpoint(name, size, root)))).encode()
+        db.execute("INSERT INTO key VALUES (?, '')", (str(forger.verifier),))
+        db.execute("UPDATE checkpoint SET note = ? WHERE size = ?", (note, size))
+    shutil.rmtree(folder / "log")
+    done = run_cli("serve", "--config", config)
+    assert done.returncode == 1
+    assert "the last checkpoint in the database does not hold" in done.stderr
 
 
 def test_one_of_two_workers_tells_of_changes_and_both_of_themselves(tmp_path: Path) -> None:
