@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from bridge.errors import EvidenceUnavailable, ReportOfAnother
+from bridge.model.commitment import is_hidden
 from bridge.model.issued import IssuedReport, Minted, TokenDigest, Violation, breaches, in_order
 from bridge.model.personal import hide_repeats
 from bridge.model.times import now_ms, rfc3339, uuid7
@@ -102,7 +103,7 @@ def finish(entry: dict[str, Any], at_ms: int, log: Lookup) -> Record | Receipt:
     of_token = log.about(KIND, "jti_digest", entry["jti_digest"])
     of_both = [earlier for earlier in of_token if earlier.entry["decision_id"] == entry["decision_id"]]
     for earlier in of_both:
-        if all(earlier.entry[name] == entry[name] for name in _SAID):
+        if all(_same(earlier.entry[name], entry[name]) for name in _SAID):
             return earlier
     minted = Minted(entry["scopes"], entry["audience"], entry["exp"], at_ms)
     overruled = bool(log.about("overruled", "decision_id", entry["decision_id"]))
@@ -119,3 +120,10 @@ def finish(entry: dict[str, Any], at_ms: int, log: Lookup) -> Record | Receipt:
         return Record(told)
     told, disclosures = hide_repeats(told, _MAY_REPEAT, decided.entry, decided.hidden)
     return Record(told, disclosures=disclosures)
+
+
+def _same(told: Any, now: Any) -> bool:
+    """Whether a report says what an earlier one did; of what is erased there nothing contradicts it."""
+    if not isinstance(told, list):
+        return bool(told == now)
+    return len(told) == len(now) and all(one == other or is_hidden(one) for one, other in zip(told, now, strict=True))

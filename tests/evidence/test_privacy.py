@@ -266,6 +266,30 @@ def test_a_reported_token_repeats_nothing_and_breaks_nothing(bridge: RunningBrid
     assert {json.loads(one["json"]) for one in shown} >= {f"of:{person.subject}", person.subject}
     erase(bridge, "--subject", person.subject)
     assert {one["state"] for one in show(bridge, told["id"])["hidden"]} == {"erased"}
+    again = report(bridge, reply, person)  # nothing can contradict what is erased
+    assert (again["evidence"]["index"], again["violations"]) == (told_at(bridge, told), [])
+    assert report(bridge, reply, person, scopes=["profile"])["violations"] == ["contradicts_report"]
+
+
+def test_a_servers_own_list_agrees_with_what_is_hidden_and_with_what_is_erased(
+    bridge: RunningBridge, tmp_path: Path
+) -> None:
+    person = somebody()
+    reply = ask(bridge, person)
+    report(bridge, reply, person)
+    token = {"jti": person.account, "decision_id": reply["decision_id"], "exp": 1, "scopes": reply["granted_scopes"]}
+    issued = tmp_path / "issued.jsonl"
+    issued.write_text(json.dumps({**token, "audience": reply["limit"]["audience"]}))
+
+    def findings() -> list[str]:
+        lines = log(bridge, "reconcile", "--issued", str(issued), "--json").stdout.splitlines()
+        return [line for line in lines if reply["decision_id"] in line]
+
+    assert findings() == []
+    erase(bridge, "--subject", person.subject)
+    assert findings() == []
+    issued.write_text(json.dumps({**token, "scopes": ["profile"], "exp": 2}))
+    assert [json.loads(line)["code"] for line in findings()] == ["contradicts_report"]
 
 
 def told_at(bridge: RunningBridge, entry: dict[str, Any]) -> int:
