@@ -148,33 +148,47 @@ def check_checkpoints(reader: LogReader, files: LogFiles, trust: Trust, now: Che
 
     A key that `trust` does not name may be one that the log had before, or one that somebody wrote into the database.
     """
+    db = reader.db
     try:
-        keys = [VerifierKey.parse(vkey) for (vkey,) in reader.db.execute("SELECT vkey FROM key")]
-        rows = reader.db.execute("SELECT size, root, note, published FROM checkpoint ORDER BY size").fetchall()
+        keys = [VerifierKey.parse(vkey) for (vkey,) in db.execute("SELECT vkey FROM key")]
+        if not db.execute("SELECT 1 FROM checkpoint WHERE size = ?", (now.size,)).fetchone():
+            report.verdict(f"database: it does not know the published checkpoint, of size {now.size}")
+        newest = db.execute("SELECT max(size) FROM checkpoint WHERE published = 1").fetchone()[0] or 0
+        if newest > now.size and not _published(files, newest):
+            report.verdict(f"checkpoint: covers {now.size} entries, but one over {newest} was published")
+        others = _check_each(db, keys, files, trust, now, report)
+        _check_partial(db, files, now.size, report)
     except (sqlite3.Error, EvidenceInvalid) as error:
         report.problem(f"database: checkpoints: {error}")
         return
-    if now.size not in {size for size, _, _, _ in rows}:
-        report.verdict(f"database: it does not know the published checkpoint, of size {now.size}")
-    newest = max((size for size, _, _, published in rows if published), default=0)
-    if newest > now.size and not _published(files, newest):
-        report.verdict(f"checkpoint: covers {now.size} entries, but one over {newest} was published")
+    for key, count in others.items():
+        report.notes.append(f"{count} checkpoints are signed with a key that you did not name, {key}: ask whose it was")
+
+
+def _check_each(
+    db: sqlite3.Connection, keys: list[VerifierKey], files: LogFiles, trust: Trust, now: Checkpoint, report: Report
+) -> dict[VerifierKey, int]:
+    """How many checkpoints were signed with which key that `trust` does not name."""
     node = nodes(now.size, lambda tile: read_tile(files, tile))
+    known = {(key.name, key.id): key for key in keys}
     others: dict[VerifierKey, int] = {}
-    for size, root, note, _ in rows:
-        if size <= now.size:
+    select = "SELECT size, root, note FROM checkpoint WHERE size >= ? AND size <= ? ORDER BY size LIMIT ?"
+    first = _FIRST
+    while rows := db.execute(select, (first, now.size, CHUNK)).fetchall():  # in chunks: there may be millions
+        for size, root, note in rows:
             try:
                 signed = open_checkpoint(note, keys)
-                earlier, signers = signed.checkpoint, [key for key, _ in signed.note.verify(keys)]
+                lines = [(line.name, line.key_id) for line in signed.note.signatures]
+                signers = [known[line] for line in lines if line in known]
                 if not set(signers) & set(trust.logs):
                     others[signers[0]] = others.get(signers[0], 0) + 1
+                earlier = signed.checkpoint
                 if not earlier.root == root == tree_root(size, node) or earlier != Checkpoint(now.origin, size, root):
                     report.problem(f"database: the checkpoint of size {size} is not one of this log")
             except EvidenceInvalid as error:
                 report.problem(f"database: the checkpoint of size {size}: {error}")
-    for key, count in others.items():
-        report.notes.append(f"{count} checkpoints are signed with a key that you did not name, {key}: ask whose it was")
-    _check_partial(files, now.size, [size for size, _, _, _ in rows if size <= now.size], report)
+        first = rows[-1][0] + 1
+    return others
 
 
 def _published(files: LogFiles, size: int) -> bool:
@@ -189,12 +203,14 @@ def _published(files: LogFiles, size: int) -> bool:
         time.sleep(0.1)
 
 
-def _check_partial(files: LogFiles, now: int, sizes: list[int], report: Report) -> None:
+def _check_partial(db: sqlite3.Connection, files: LogFiles, now: int, report: Report) -> None:
     """The tiles of earlier sizes are there that no full one has taken the place of."""
+    select = "SELECT DISTINCT size >> ? FROM checkpoint WHERE size > ? AND size <= ? ORDER BY 1"
     for level in (ENTRIES, *range(levels(now))):
-        index, width = divmod(now >> (8 * max(level, 0)), WIDTH)
-        widths = {(size >> (8 * max(level, 0))) - index * WIDTH for size in sizes}
-        for tile in (Tile(level, index, narrow) for narrow in sorted(widths) if 0 < narrow < width):
+        shift = 8 * max(level, 0)
+        index, width = divmod(now >> shift, WIDTH)
+        counts = [count - index * WIDTH for (count,) in db.execute(select, (shift, index * WIDTH << shift, now))]
+        for tile in (Tile(level, index, count) for count in counts if 0 < count < width):
             try:
                 if read_tile(files, tile) != read_tile(files, Tile(level, index, width))[: tile.width]:
                     report.problem(f"{tile.path}: not what the tree of its size holds")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.errors import LogForked
 from bridge.evidence.said import Said
-from bridge.evidence.tree import TreeFiles
+from bridge.evidence.tree import Sizes, TreeFiles
 from bridge.tlog.merkle import leaf_hash
 from bridge.tlog.tiles import Edge
 
@@ -33,9 +33,10 @@ def rebuild(db: sqlite3.Connection, said: Iterable[Said], log: Path) -> TreeFile
     return tree
 
 
-def signed_sizes(db: sqlite3.Connection) -> list[int]:
-    """The size of every checkpoint that was ever signed."""
-    return [size for (size,) in db.execute("SELECT size FROM checkpoint")]
+def signed_sizes(db: sqlite3.Connection) -> Sizes:
+    """The sizes of all checkpoints that were ever signed, as TreeFiles.mend_partial asks for them."""
+    select = "SELECT DISTINCT size >> ? FROM checkpoint WHERE size > ?"
+    return lambda shift, above: (count for (count,) in db.execute(select, (shift, above)))
 
 
 def compare(db: sqlite3.Connection, said: Iterable[Said]) -> int:

@@ -2,12 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bridge.errors import EvidenceInvalid
 from bridge.tlog.merkle import HASH_BYTES, leaf_hash, root_of
 from bridge.tlog.tiles import ENTRIES, WIDTH, Edge, Tile, bundle, levels, split_hashes, tiles_of
+
+Sizes = Callable[[int, int], Iterable[int]]
+"""(shift, above) -> size >> shift of every checkpoint that covers more than `above` entries; there may be millions."""
 
 
 class TreeFiles:
@@ -33,14 +36,14 @@ class TreeFiles:
         for level, index, row in self._unfinished():
             write_whole(self.folder / Tile(level, index, len(row)).path, _joined(level, row), sync=False)
 
-    def mend_partial(self, sizes: Iterable[int]) -> None:
+    def mend_partial(self, sizes: Sizes) -> None:
         """Leaves of the tiles that are not full just those that checkpoints of these sizes need, whole.
 
         They are not synced: a crash of the machine may tear them, and one of ours may leave what nobody needs.
         """
-        sizes = set(sizes)
         for level, index, row in self._unfinished():
-            widths = {(size >> (8 * max(level, 0))) - index * WIDTH for size in sizes}
+            shift, first = 8 * max(level, 0), index * WIDTH
+            widths = [count - first for count in sizes(shift, first << shift)]
             wanted = {str(width): _joined(level, row[:width]) for width in widths if width > 0}
             folder = (self.folder / Tile(level, index, 1).path).parent
             for path in folder.iterdir() if folder.exists() else ():
