@@ -27,10 +27,11 @@ from tests.tree.logs import audit, entries_of, expected_tiles, signed_sizes, til
 from .whole import assert_acknowledged, assert_dense, rows
 
 ROUNDS, CLIENTS = 100, 4
-SHORT_S, LONG_S = 0.1, 1.2
-"""How long a round lasts at most; publishing happens twice a second."""
+SHORT_S, LONG_S = 0.1, 0.6
+"""How long a round lasts at most; a long one begins with a new checkpoint, and another one follows in half a second."""
 WHILE_STARTING, LONG = 5, 4
 """Every fifth round ends before the bridge listens, or at about that time; every fourth of the others is a long one."""
+PATIENT: dict[str, Any] = {"server": {"deadline_ms": 20_000}, "engine": {"deadline_ms": 15_000}}
 
 # One process that has imported the bridge, and forks one at each line: half of a start is importing.
 NURSERY = """
@@ -73,6 +74,7 @@ class Nursery:
     def port(self) -> int | None:
         """Where it listens; None while it does not yet."""
         events = read_events(self.log_file, "listening")
+        assert "issuance-bridge: " not in self.log_file.read_text()
         return int(events[0]["port"]) if events else None
 
     def engines(self) -> list[psutil.Process]:
@@ -149,7 +151,7 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
         tmp_path / "rego", {name: POLICIES[name] for name in ("issuance.gate", "issuance.scope.read")}
     )
     folder = tmp_path / "evidence"
-    nursery = Nursery(tmp_path, write_config(tmp_path, policies))
+    nursery = Nursery(tmp_path, write_config(tmp_path, policies, **PATIENT))
     chance = random.Random(20)
     acknowledged: list[dict[str, Any]] = []
     checkpoints: list[bytes] = []
@@ -168,16 +170,18 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
             assert port is not None
             engines += nursery.engines()
             load = Load(port)
-            wait_until(lambda load=load: len(load.replies) >= CLIENTS)  # type: ignore[misc]
+            wait_until(lambda load=load: len(load.replies) >= CLIENTS, 40)  # type: ignore[misc]
+            if number % LONG == 0:
+                wait_until(lambda load=load: load.checkpoints and load.checkpoints[-1] != load.checkpoints[0])  # type: ignore[misc]
             time.sleep(chance.uniform(0, SHORT_S if number % LONG else LONG_S))
             nursery.kill()
             load.join()
             assert {reply["outcome"] for reply in load.replies} == {"allow"}
             acknowledged += load.replies
             checkpoints += load.checkpoints
-        wait_until(lambda: all(map(gone, engines)), 5)
+        wait_until(lambda: all(map(gone, engines)), 15)
     assert all("evidence" in reply for reply in acknowledged)
-    with running_bridge(tmp_path, policies) as bridge:
+    with running_bridge(tmp_path, policies, **PATIENT) as bridge:
         assert bridge.ask(request("read"))["outcome"] == "allow"
         assert bridge.stop() == 0
     log = rows(folder)
@@ -193,5 +197,5 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
     report = audit(folder, (folder / VKEY).read_text(), *dict.fromkeys(checkpoints))
     assert report.problems == []
     assert report.entries == len(log)
-    assert len(set(checkpoints)) > ROUNDS // WHILE_STARTING
+    assert len(set(checkpoints)) >= ROUNDS // LONG * (WHILE_STARTING - 1) // WHILE_STARTING
     assert tiles_in(folder) == expected_tiles(entries_of(folder), signed_sizes(folder))
