@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class Copy:
     kept: Kept
     folder: Path
 
-    def start(self, **evidence: str) -> str:
+    def start(self, **evidence: Any) -> str:
         """Why a start is refused; empty when it is not."""
         settings = load_settings(write_config(self.folder.parent, evidence=evidence))
         try:
@@ -76,7 +77,7 @@ class Copy:
             for statement in statements:
                 db.execute(statement)
 
-    def refused(self, **evidence: str) -> str:
+    def refused(self, **evidence: Any) -> str:
         before = contents(self.folder)
         why = self.start(**evidence)
         assert why, "not refused"
@@ -348,10 +349,11 @@ def test_another_origin_is_refused(copy: Copy, origin: str) -> None:
 
 
 def test_a_key_is_changed_only_on_purpose(copy: Copy, tmp_path: Path) -> None:
-    """Named in the configuration, another key of the log's name goes on; the one before is still known."""
-    new = tmp_path / "new.key"
+    """Named in the configuration, another key of the log's name goes on, if the one before is named there as well."""
+    new, before = tmp_path / "new.key", (copy.folder / VKEY).read_text().strip()
     shutil.copy(copy.kept.other / SIGNING_KEY, new)
-    assert copy.start(key=str(new)) == ""
+    assert "A key that was replaced is named in evidence.retired_keys" in copy.refused(key=str(new))
+    assert copy.start(key=str(new), retired_keys=[before]) == ""
     assert (copy.folder / VKEY).read_bytes() == (copy.kept.other / VKEY).read_bytes()
     assert (copy.folder / CHECKPOINT).read_bytes() == copy.kept.checkpoints[TODAY]
 
