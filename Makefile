@@ -87,7 +87,7 @@ bundle: setup ## build the policy bundle into opa-bundle/
 demo: setup ## a token service that asks the bridge, as a story
 	$(BIN)/python -m examples.token_service.demo $(ARGS)
 
-bench: setup ## what the bridge costs beside OPA
+bench: setup ## what the bridge costs beside OPA (ARGS=--evidence: the evidence log beside its budgets)
 	$(BIN)/python -m bench $(ARGS)
 
 LOCK := pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --exclude-newer $(LOCK_DAY)

@@ -10,6 +10,7 @@ CREATE INDEX IF NOT EXISTS about_decision ON about (decision_id);
 CREATE TABLE IF NOT EXISTS decision_scope (scope TEXT, client TEXT, time_ms INTEGER, outcome TEXT, idx INTEGER);
 CREATE INDEX IF NOT EXISTS decision_scope_key ON decision_scope (scope, client, idx, outcome);
 CREATE INDEX IF NOT EXISTS decision_scope_idx ON decision_scope (scope, idx, outcome);
+CREATE INDEX IF NOT EXISTS decision_scope_outcome ON decision_scope (scope, outcome, idx);
 CREATE TABLE IF NOT EXISTS decision_rule (code TEXT, package TEXT, owner TEXT, effect TEXT, idx INTEGER);
 CREATE INDEX IF NOT EXISTS decision_rule_key ON decision_rule (code, idx);
 CREATE INDEX IF NOT EXISTS decision_rule_package ON decision_rule (package, code, idx);
