@@ -264,13 +264,15 @@ def test_a_log_that_is_not_what_was_signed(tmp_path: Path) -> None:
     assert f"/{half_year(now_ms())} is what was signed, " in of(check(config, 0), "log", "good")
     with contextlib.closing(sqlite3.connect(tmp_path / "evidence" / "evidence.sqlite")) as db, db:
         db.execute("DELETE FROM entry WHERE idx = (SELECT max(idx) FROM entry)")
-    assert "was signed, but the database holds" in of(check(config, 1), "log", "bad")
+    assert "the last checkpoint that was signed covers" in of(check(config, 1), "log", "bad")
 
 
 def test_a_log_of_a_half_year_that_is_over(tmp_path: Path) -> None:
     (tmp_path / "evidence").mkdir()
     key = Signer("localhost/issuance-bridge/2001h1", Ed25519PrivateKey.generate())
-    (tmp_path / "evidence" / "signing.key").write_text(f"{key}\n")
+    file = tmp_path / "evidence" / "signing.key"
+    file.write_text(f"{key}\n")
+    file.chmod(0o600)
     assert "2001h1 is of a half-year that is over" in of(check(write_config(tmp_path), 0), "log", "warn")
 
 
