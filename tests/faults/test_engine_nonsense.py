@@ -33,7 +33,7 @@ async def server() -> AsyncIterator[HostileServer]:
 
 @pytest.fixture
 async def bridge(server: HostileServer, tmp_path: Path) -> AsyncIterator[LocalBridge]:
-    engine = {"kind": "opa", "url": server.url, "deadline_ms": 150}
+    engine = {"kind": "opa", "url": server.url, "deadline_ms": 600}
     async with local_bridge(tmp_path, engine=engine) as bridge:
         yield bridge
 
