@@ -47,17 +47,18 @@ class Workers:
             self._running[worker] = self._start(worker)
 
     def end(self) -> None:
-        """Ends all, politely and then by force."""
-        for process in self._running.values():
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + GRACE_S * 2
-        for process in self._running.values():
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Ends all, politely and then by force; last the one that publishes the log, with what the others wrote."""
+        for some in ([process for n, process in self._running.items() if n > 0], [self._running[0]]):
+            for process in some:
+                if process.poll() is None:
+                    process.terminate()
+            until = time.monotonic() + GRACE_S * 2
+            for process in some:
+                try:
+                    process.wait(max(0.1, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
     def _start(self, worker: int) -> subprocess.Popen[bytes]:
         # A group of its own: a Ctrl-C reaches the workers through us alone, once.

@@ -81,10 +81,13 @@ class Nursery:
         return psutil.Process(self._pid).children()
 
     def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        pid, self._pid = self._pid, 0
+        os.kill(pid, signal.SIGKILL)
         assert int(self._answer()) == -signal.SIGKILL, self.log_file.read_text()
 
     def close(self) -> None:
+        if self._pid:  # a round that failed
+            os.kill(self._pid, signal.SIGKILL)
         self._process.kill()
         self._process.communicate()
 

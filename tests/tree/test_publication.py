@@ -19,6 +19,7 @@ from bridge.evidence.store import owned
 from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.note import Note
 from tests.support.bridge import RunningBridge, request, running_bridge
+from tests.support.evidence import all_entries
 from tests.support.waiting import wait_until
 
 from .logs import entries_of, expected_tiles, publisher_of, signed_sizes, small_log, tiles_in
@@ -139,6 +140,18 @@ def test_one_of_two_workers_publishes_and_goes_on_after_it_was_killed(tmp_path: 
             wait_until(lambda: len(bridge.log_events("listening")) == 3, 20)
         assert not bridge.log_events("publishing_stopped")
         assert bridge.stop() == 0
+    assert_published_whole(bridge.evidence)
+
+
+def test_the_end_covers_what_a_slow_worker_still_writes(tmp_path: Path) -> None:
+    with running_bridge(tmp_path, server=TWO, engine=PATIENT) as bridge:
+        slow = worker(bridge, 1)
+        slow.suspend()
+        bridge.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        slow.resume()
+        assert bridge.process.wait(20) == 0
+    assert [row["kind"] for row in all_entries(bridge.evidence)].count("stop") == 2
     assert_published_whole(bridge.evidence)
 
 
