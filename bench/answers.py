@@ -16,8 +16,8 @@ from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import SecretMask
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.pdp.combine import Question, combine
-from bridge.pdp.evaluate import evaluate
-from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.evaluate import Ask, evaluate
+from bridge.pdp.gather import Call, encode, gather
 from bridge.pdp.record import Facts
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
@@ -73,12 +73,16 @@ async def _ask(folder: policies.PolicyFolder, scopes: int, count: int) -> list[A
 async def _answer(engine: ManagedOpa, body: bytes) -> Answer:
     at, started = now_ms(), time.monotonic()
     request = IssuanceRequest.model_validate_json(body)
-    document = gather(Asking(request, "native", CALLER, ISSUER), uuid7(at), at, SecretMask())
+    document = gather(request.document(), Call("native", CALLER, ISSUER), uuid7(at), at, SecretMask())
     raw = encode(document)
-    verdicts = await evaluate(engine, raw, tuple(request.scopes), at, deadline=started + 60, query_s=30)
+    asks = [Ask(raw, scopes=tuple(request.scopes))]
+    said = await evaluate(engine, asks, deadline=started + 60, query_s=30)
+    verdicts = said.verdicts(0, request.scopes, at)
     decision = combine(Question(document, at, None), verdicts.gate, verdicts.scopes)
     taken = int((time.monotonic() - started) * 1e6)
-    return Answer(decision, Facts(document, raw, engine.status(), None, verdicts, None, taken, taken))
+    return Answer(
+        decision, Facts(document, raw, engine.status(), verdicts=verdicts, duration_us=taken, engine_us=taken)
+    )
 
 
 def _body(folder: policies.PolicyFolder, draw: random.Random, scopes: int) -> bytes:

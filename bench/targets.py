@@ -21,7 +21,7 @@ from bridge.kernel import ENTRYPOINT
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import SecretMask
 from bridge.model.times import now_ms, uuid7
-from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.gather import Call, encode, gather
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
 
@@ -155,7 +155,7 @@ def _question(body: bytes) -> bytes:
     """The query that the bridge makes of `body`."""
     at = now_ms()
     request = IssuanceRequest.model_validate_json(body)
-    document = encode(gather(Asking(request, "native", CALLER, ISSUER), uuid7(at), at, SecretMask()))
+    document = encode(gather(request.document(), Call("native", CALLER, ISSUER), uuid7(at), at, SecretMask()))
     return b'{"input":{"items":[{"id":"0","doc":%b,"gate":true,"scopes":%b}]}}' % (
         document,
         orjson.dumps(request.scopes),

@@ -14,7 +14,7 @@ from bridge.model.decision import VALID_FOR_MS
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.times import rfc3339
 from bridge.pdp.decide import Answered, Decide
-from bridge.pdp.gather import Asking, encode
+from bridge.pdp.gather import Asking, Call, encode
 from bridge.pdp.record import findings_json, limit_json, scope_json
 from bridge.ports import Receipt
 
@@ -84,12 +84,12 @@ class NativeDoor:
         caller.require("token_service", NAME)
         asked = parse(await read_body(request), self._max_scopes)
         caller.require_grant_type(asked.grant_type)
-        asking = Asking(asked, NAME, caller.name, caller.issuer, request.get(REQUEST_ID_KEY))
-        answered = await self._decide(asking)
+        call = Call(NAME, caller.name, caller.issuer, request.get(REQUEST_ID_KEY))
+        answered = await self._decide([Asking(asked.document(), call)])
         try:
-            body = encode(reply(answered, self._origin))
+            body = encode(reply(answered[0], self._origin))
         except Exception:
-            self._decide.unsaid(asking, answered)
+            self._decide.unsaid(call, answered)
             raise
         return web.Response(body=body, content_type="application/json")
 

@@ -52,3 +52,19 @@ test_the_longest_prefix_wins if {
 		"t:z": {"package": "short", "rules": {"allow": true}},
 	}
 }
+
+test_a_tuple_is_answered_by_the_package_of_its_type_alone if {
+	packages := {"door": {"allow": true, "subjects": {"a"}, "helper": 1}, "window": {"allow": true}}
+	answer := kernel.answer with input as {"items": [
+		{"id": "1", "doc": {}, "resource": "door", "rules": ["allow", "context"]},
+		{"id": "2", "doc": {}, "resource": "door", "rules": ["subjects"]},
+		{"id": "3", "doc": {}, "resource": "gate", "rules": ["allow"]},
+	]}
+		with data.issuance.index as _index
+		with data.authzen.resource as packages
+	answer.items == [
+		{"id": "1", "resource": "door", "rules": {"allow": true}},
+		{"id": "2", "resource": "door", "rules": {"subjects": {"a"}}},
+		{"id": "3", "resource": "gate", "rules": {}},
+	]
+}

@@ -31,9 +31,11 @@ class Code(StrEnum):
     NO_AUDIENCE = "no_audience"
     DETAILS_DENIED = "details_denied"
     CLAIMS_CONFLICT = "claims_conflict"
+    CRIT_UNDECLARED = "crit_undeclared"
     REQUIREMENT_UNMEETABLE = "requirement_unmeetable"
     EXCEEDS_GRANT = "exceeds_grant"
     INVALID_SCOPE = "invalid_scope"
+    GATE_MISSING = "gate_missing"
     POLICY_MISMATCH = "policy_mismatch"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     DEADLINE = "deadline"
@@ -43,7 +45,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScopeDecision:
-    """The answer for one scope; `limit`, `claims` and `crit` are those of its own package."""
+    """The answer for one scope, or for the gate; `limit`, `claims` and `crit` are those of its own package."""
 
     outcome: Outcome
     findings: tuple[Finding, ...] = ()
@@ -55,7 +57,10 @@ class ScopeDecision:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one issuance request. `limit`, `claims` and `crit` are merged: the only ones to enforce."""
+    """The answer to one issuance request. `limit`, `claims` and `crit` are merged: the only ones to enforce.
+
+    `gate`: the gate's own answer, for doors where the token service merges.
+    """
 
     outcome: Outcome
     scopes: Mapping[str, ScopeDecision]
@@ -65,9 +70,10 @@ class Decision:
     limit: Limit = field(default_factory=Limit)
     claims: Mapping[str, Any] = field(default_factory=dict)
     crit: tuple[str, ...] = ()
+    gate: ScopeDecision = ScopeDecision(Outcome.DENY)
 
 
 def deny_all(scopes: "tuple[str, ...] | list[str]", code: str) -> Decision:
     """The denial of everything asked for, for one reason."""
-    reason = (Finding(code),)
-    return Decision(Outcome.DENY, {scope: ScopeDecision(Outcome.DENY, reason) for scope in scopes}, findings=reason)
+    denied = ScopeDecision(Outcome.DENY, (Finding(code),))
+    return Decision(Outcome.DENY, dict.fromkeys(scopes, denied), findings=denied.findings, gate=denied)

@@ -237,8 +237,8 @@ def _part(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _own_id(document: dict[str, Any]) -> str | None:
     """The client's id where the client is its own subject (client_credentials): no person, and shown as the client."""
-    subject, client = document.get("subject", {}), document["client"]["id"]
-    return client if subject.get("type") == "client" and subject.get("id") == client else None
+    subject, client = document.get("subject", {}), document.get("client", {}).get("id")
+    return client if client is not None and subject.get("type") == "client" and subject.get("id") == client else None
 
 
 def _leaves(value: Any) -> Iterator[str | int]:

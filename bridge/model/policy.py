@@ -1,9 +1,15 @@
 """A policy set that passed every check: which package answers for which scope, who owns it, and the bundle to run."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 GATE = "issuance.gate"
+
+
+def resource_package(resource_type: str) -> str:
+    """The name of the package that answers AuthZEN tuples about resources of this type."""
+    return f"authzen.resource[{json.dumps(resource_type, ensure_ascii=False)}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
 from bridge.model.scope import is_scope_token
 from bridge.model.verdict import Finding, Limit, Requirement, Verdict
 from bridge.pdp import details, narrow
+from bridge.pdp.gather import NATIVE, Terms
 from bridge.pdp.require import unmet
 
 
@@ -22,14 +23,38 @@ class Question:
     document: Mapping[str, Any]
     now_ms: int
     max_token_lifetime_s: int | None = None
+    terms: Terms = NATIVE
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        return tuple(self.document["scopes"])
+        """The scopes to answer."""
+        return tuple(self.document["scopes"]) if self.terms.scopes is None else self.terms.scopes
+
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """What a limit's audience is intersected with; empty: nothing was asked for."""
+        return tuple(self.document.get("audience", ())) if self.terms.targets is None else self.terms.targets
 
     @property
     def details(self) -> tuple[dict[str, Any], ...]:
         return tuple(self.document.get("authorization_details", ()))
+
+    @property
+    def is_authzen(self) -> bool:
+        """Whether the token service merges the answers itself."""
+        return self.terms.targets is not None
+
+    @property
+    def leaves_scopes_to_others(self) -> bool:
+        """Whether the scopes asked for are all answered by other documents of the batch."""
+        return not self.scopes and bool(self.document["scopes"])
+
+    def allows(self, returned: tuple[dict[str, Any], ...] | None) -> bool:
+        """Whether these authorization details are within the requested ones.
+
+        An AuthZEN request need not show which those are; then the token service compares.
+        """
+        return (self.is_authzen and not self.details) or details.within(returned or (), self.details)
 
 
 def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
@@ -46,16 +71,17 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
     if code := _request_denial(limit, question, conflict=conflict):
         return _denied(Finding(code), judged)
     waiting = _merge_requirements(judged.values())
+    own = _gate_alone(gate, question)
     outcome = Outcome.ALLOW
     if question.scopes:
         if any(answer.outcome is Outcome.CONDITIONAL for answer in judged.values()):
             outcome = Outcome.CONDITIONAL
         elif not granted:
             outcome = Outcome.DENY
-    elif missing := unmet(gate.require, question.document, None, question.now_ms):
-        if not _is_user(question):
-            return _denied(Finding(Code.REQUIREMENT_UNMEETABLE), judged)
-        outcome, waiting = Outcome.CONDITIONAL, _unique(missing)
+    elif own.outcome is Outcome.DENY:
+        return _denied(own.findings[0], judged)
+    elif own.outcome is Outcome.CONDITIONAL:
+        outcome, waiting = Outcome.CONDITIONAL, own.require
     if outcome is Outcome.DENY or (outcome is Outcome.CONDITIONAL and not granted):
         limit, claims, counting = Limit(), {}, []
     return Decision(
@@ -67,20 +93,41 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
         limit=limit,
         claims=claims,
         crit=tuple(sorted({name for verdict in counting for name in verdict.crit})),
+        gate=own,
     )
+
+
+def _gate_alone(gate: Verdict, question: Question) -> ScopeDecision:
+    """The answer of a gate that allows, for the request itself: what it requires may still be missing."""
+    missing = _unique(unmet(gate.require, question.document, None, question.now_ms)) if gate.require else ()
+    if missing and not _is_user(question):
+        return ScopeDecision(Outcome.DENY, (Finding(Code.REQUIREMENT_UNMEETABLE),), missing)
+    outcome = Outcome.CONDITIONAL if missing else Outcome.ALLOW
+    return ScopeDecision(outcome, gate.allow, missing, gate.limit, gate.claims, gate.crit)
 
 
 def _refusal(verdict: Verdict, question: Question) -> tuple[Finding, ...]:
     """Why this package, taken alone, grants nothing; empty when it allows."""
-    if verdict.error is not None or not details.within(verdict.limit.authorization_details or (), question.details):
+    if verdict.error is not None or not question.allows(verdict.limit.authorization_details):
         return (*verdict.deny, Finding(verdict.error_code))
     if verdict.deny:
         return verdict.deny
+    code = _grants_nothing(verdict, question)
+    return () if code is None else (Finding(code),)
+
+
+def _grants_nothing(verdict: Verdict, question: Question) -> Code | None:
+    """Why a package that denies nothing grants nothing all the same."""
     if not verdict.allow:
-        return (Finding(Code.NO_ALLOW),)
+        return Code.NO_ALLOW
     if verdict.limit.token_lifetime == 0:
-        return (Finding(Code.ZERO_LIFETIME),)
-    return ()
+        return Code.ZERO_LIFETIME
+    if verdict.crit and not question.terms.crit:
+        return Code.CRIT_UNDECLARED
+    audience = verdict.limit.audience
+    if question.is_authzen and audience is not None and not set(audience) & set(question.audience):
+        return Code.NO_AUDIENCE  # each item carries the audience of its own package
+    return None
 
 
 def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Question) -> ScopeDecision:
@@ -130,16 +177,18 @@ def _merge_limits(limits: Iterable[Limit], question: Question) -> Limit:
     if question.max_token_lifetime_s is not None:
         lifetimes.append(question.max_token_lifetime_s)
     narrowed = [n.audience for n in limits if n.audience is not None]
-    asked = question.document.get("audience")
+    asked = question.audience
     audience: tuple[str, ...] | None = None
     if narrowed:
         common = frozenset.intersection(*map(frozenset, narrowed))
         audience = tuple(dict.fromkeys(a for a in asked if a in common)) if asked else tuple(sorted(common))
     granted = [n.authorization_details for n in limits if n.authorization_details is not None]
+    told = question.is_authzen and bool(granted)
     return Limit(
         token_lifetime=min(lifetimes, default=None),
+        granted_scope=limits[0].granted_scope if question.is_authzen and not question.document["scopes"] else None,
         audience=audience,
-        authorization_details=details.union(granted) if question.details else None,
+        authorization_details=details.union(granted) if question.details or told else None,
     )
 
 
@@ -160,7 +209,7 @@ def _request_denial(limit: Limit, question: Question, *, conflict: bool) -> Code
         return Code.CLAIMS_CONFLICT
     if limit.audience == ():
         return Code.NO_AUDIENCE
-    if question.details and not limit.authorization_details:
+    if question.details and not limit.authorization_details and not question.leaves_scopes_to_others:
         return Code.DETAILS_DENIED
     return None
 
@@ -173,7 +222,7 @@ def _gate_denied(question: Question, refused: tuple[Finding, ...], verdicts: Map
         return verdict.deny if verdict is not None else ()
 
     scopes = {s: ScopeDecision(Outcome.DENY, (Finding(Code.GATE_DENIED), *own(s))) for s in question.scopes}
-    return Decision(Outcome.DENY, scopes, findings=refused)
+    return Decision(Outcome.DENY, scopes, findings=refused, gate=ScopeDecision(Outcome.DENY, refused))
 
 
 def _denied(why: Finding, judged: Mapping[str, ScopeDecision]) -> Decision:
@@ -190,7 +239,8 @@ def _denied(why: Finding, judged: Mapping[str, ScopeDecision]) -> Decision:
 
     scopes = {scope: answer(now) for scope, now in judged.items()}
     waiting = _merge_requirements(scopes.values())
-    return Decision(Outcome.CONDITIONAL if waiting else Outcome.DENY, scopes, findings=(why,), require=waiting)
+    outcome = Outcome.CONDITIONAL if waiting else Outcome.DENY
+    return Decision(outcome, scopes, findings=(why,), require=waiting, gate=ScopeDecision(Outcome.DENY, (why,)))
 
 
 def _exceeds_grant(scope: str, question: Question) -> bool:

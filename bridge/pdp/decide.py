@@ -1,26 +1,29 @@
 """The road of a request: admit, gather, evaluate, combine, record, prove. Read this page first.
 
-A denial is a value and comes back as a decision. A fault is an exception, and here every fault becomes a denial that
-is on record; only where the log itself is the fault is there no entry (`evidence_unavailable`, see prove.py).
+A request is one question (native door), or a batch of them and of other tuples (AuthZEN): one query, and an entry for
+each document. A denial is a value and comes back as a decision. A fault is an exception, and here every fault becomes
+a denial that is on record; only where the log itself is the fault is there no entry (`evidence_unavailable`, see
+prove.py).
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from bridge.errors import EngineFault, EngineTimeout, PolicyMismatch
-from bridge.model.decision import Code, Decision, deny_all
+from bridge.model.decision import Code, Decision, Outcome, deny_all
 from bridge.model.mask import SecretMask
 from bridge.model.scope import is_scope_token
 from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.combine import Question, combine
-from bridge.pdp.evaluate import Verdicts, evaluate
-from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.evaluate import Answers, Ask, Verdicts, evaluate
+from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record import Facts, Recorder
 from bridge.ports import Engine, Receipt, Record
@@ -57,6 +60,22 @@ class Answered:
     receipt: Receipt | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why nothing could be asked, or no usable answer came."""
+
+    code: Code
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A decision, and what is to be written down about it."""
+
+    decision: Decision
+    records: tuple[Record, ...]
+
+
 class Decide:
     """Answers issuance requests, for every door alike."""
 
@@ -73,89 +92,146 @@ class Decide:
         self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
         self._mask, self._limits, self._metrics = mask, limits, metrics
 
-    async def __call__(self, asking: Asking) -> Answered:
-        """The decision on one request. Never raises for a fault of engine, policy or log: those are denials."""
+    async def __call__(self, askings: Sequence[Asking]) -> list[Answered]:
+        """The decision on each of `askings`, which come from one call and are put to the engine as one query.
+
+        Never raises for a fault of engine, policy or log: those are denials.
+        """
         started, at = time.monotonic(), now_ms()
-        decision_id = uuid7(at)
+        ids = [uuid7(at) for _ in askings]
+        call = askings[0].call
         if not self._admission.enter():
-            self._admission.refuse(asking.caller, asking.door)
-            answered = Answered(decision_id, at, deny_all(asking.request.scopes, Code.OVERLOADED), None)
+            self._admission.refuse(call.caller, call.door)
+            denied = [deny_all(asking.scopes, Code.OVERLOADED) for asking in askings]
+            answered = [Answered(one, at, decision, None) for one, decision in zip(ids, denied, strict=True)]
         else:
             try:
-                answered = await self._decide(asking, decision_id, at, started)
+                answered = await self._decide(askings, ids, at, started)
             finally:
                 self._admission.leave()
-        note(self._metrics.decided, asking.door, answered.decision, time.monotonic() - started)
+        for one in answered:
+            note(self._metrics.decided, call.door, one.decision, time.monotonic() - started)
         return answered
 
-    def unsaid(self, asking: Asking, answered: Answered) -> None:
-        """The door could not make a reply of the decision: the caller got an error, and the log tells so."""
-        if answered.receipt is not None:
-            self._prover.overrule(answered.decision, asking, answered.id, None)
+    def unsaid(self, call: Call, answered: Sequence[Answered]) -> None:
+        """The door could not make a reply of the decisions: the caller got an error, and the log tells so."""
+        for one in answered:
+            if one.receipt is not None:
+                self._prover.overrule(one.decision.outcome, call, one.id, None)
 
-    async def _decide(self, asking: Asking, decision_id: str, at: int, started: float) -> Answered:
+    async def _decide(self, askings: Sequence[Asking], ids: Sequence[str], at: int, started: float) -> list[Answered]:
         try:
-            document = gather(asking, decision_id, at, self._mask, salted=self._recorder.salted)
-            raw = encode(document)
-            decision, verdicts, fault, engine_s = await self._evaluate(document, raw, at, started)
+            judged = await self._judge(askings, ids, at, started)
+        except (Exception, asyncio.CancelledError) as error:
+            if given_up():
+                raise
+            log.exception("decision_defect", decision_id=ids[0])
+            name = type(error).__name__
+            judged = [self._defect(asking, one, at, name) for asking, one in zip(askings, ids, strict=True)]
+        until = started + self._limits.deadline_s
+        parts = [self._prove(asking, one, at, j, until) for asking, one, j in zip(askings, ids, judged, strict=True)]
+        answered = [await parts[0]] if len(parts) == 1 else list(await asyncio.gather(*parts))
+        return [self._behind_its_gate(asking, one, answered) for asking, one in zip(askings, answered, strict=True)]
+
+    async def _judge(self, askings: Sequence[Asking], ids: Sequence[str], at: int, started: float) -> list[_Judged]:
+        salted = self._recorder.salted
+        documents = [
+            gather(asking.request, asking.call, one, at, self._mask, salted=salted)
+            for asking, one in zip(askings, ids, strict=True)
+        ]
+        raw = [encode(document) for document in documents]
+        asked = time.monotonic()
+        said = await self._ask(askings, raw, started)
+        engine_s = time.monotonic() - asked
+        note(self._metrics.step, "engine", engine_s)
+        engine, judged = self._engine.status(), list[_Judged]()
+        for number, (asking, document) in enumerate(zip(askings, documents, strict=True)):
+            decision, verdicts, fault = self._combine(asking, document, number, said, at)
+            at_gate = asking.terms.gate_of
+            if at_gate is not None and judged[at_gate].decision.gate.outcome is not Outcome.ALLOW:
+                decision = _without_gate(decision)
             facts = Facts(
                 document=document,
-                document_bytes=raw,
-                engine=self._engine.status(),
-                request_id=asking.request_id,
+                document_bytes=raw[number],
+                engine=engine,
+                request_id=asking.call.request_id,
+                batch=asking.batch,
+                gate_decision=None if at_gate is None else ids[at_gate],
                 verdicts=verdicts,
                 fault=fault,
                 duration_us=int((time.monotonic() - started) * 1e6),
                 engine_us=int(engine_s * 1e6),
             )
-            decision, records = self._recorder.record(decision, facts)
-        except (Exception, asyncio.CancelledError) as error:
-            if given_up():
-                raise
-            log.exception("decision_defect", decision_id=decision_id)
-            decision, records = self._defect(asking, decision_id, at, type(error).__name__)
-        until = started + self._limits.deadline_s
-        decision, receipt = await self._prover(decision, records, asking, decision_id, until=until)
-        return Answered(decision_id, at, decision, receipt)
+            judged.append(_Judged(*self._recorder.record(decision, facts)))
+        return judged
 
-    async def _evaluate(
-        self, document: dict[str, Any], raw: bytes, at: int, started: float
-    ) -> tuple[Decision, Verdicts | None, str | None, float]:
-        """The decision by policy; or the denial that stands for a fault, with what to tell the operator."""
-        limits, scopes = self._limits, tuple(document["scopes"])
-        askable = tuple(scope for scope in scopes if is_scope_token(scope))
-        asked = time.monotonic()
-        verdicts, code, fault = None, None, None
+    async def _ask(self, askings: Sequence[Asking], raw: Sequence[bytes], started: float) -> Answers | _Fault:
+        """What the packages say; or why nothing usable was said, with what to tell the operator."""
+        limits = self._limits
+        asks = [
+            Ask(document, asking.terms.gate_of is None, tuple(filter(is_scope_token, asking.scopes)))
+            for asking, document in zip(askings, raw, strict=True)
+        ]
         try:
-            deadline = started + limits.evaluate_s
-            async with asyncio.timeout(started + limits.give_up_s - asked):
-                verdicts = await evaluate(self._engine, raw, askable, at, deadline=deadline, query_s=limits.query_s)
+            async with asyncio.timeout(started + limits.give_up_s - time.monotonic()):
+                deadline = started + limits.evaluate_s
+                return await evaluate(self._engine, asks, deadline=deadline, query_s=limits.query_s)
         except (EngineTimeout, TimeoutError) as error:
-            code, fault = Code.DEADLINE, str(error) or "the engine did not keep to its deadline"
+            return _Fault(Code.DEADLINE, str(error) or "the engine did not keep to its deadline")
         except PolicyMismatch as error:
-            code, fault = Code.POLICY_MISMATCH, str(error)
+            return _Fault(Code.POLICY_MISMATCH, str(error))
         except EngineFault as error:
-            code, fault = Code.ENGINE_UNAVAILABLE, str(error)
+            return _Fault(Code.ENGINE_UNAVAILABLE, str(error))
         except (Exception, asyncio.CancelledError) as error:  # a defect of ours must not look like an answer either
             if given_up():
                 raise
-            log.exception("evaluation_defect", decision_id=document["id"])
-            code, fault = Code.ENGINE_UNAVAILABLE, f"defect: {type(error).__name__}"
-        engine_s = time.monotonic() - asked
-        note(self._metrics.step, "engine", engine_s)
-        if verdicts is None or code is not None:
-            return deny_all(scopes, code or Code.ENGINE_UNAVAILABLE), None, fault, engine_s
+            log.exception("evaluation_defect")
+            return _Fault(Code.ENGINE_UNAVAILABLE, f"defect: {type(error).__name__}")
+
+    def _combine(
+        self, asking: Asking, document: dict[str, Any], number: int, said: Answers | _Fault, at: int
+    ) -> tuple[Decision, Verdicts | None, str | None]:
+        """The decision by policy; or the denial that stands for a fault, with what to tell the operator."""
+        scopes, terms = asking.scopes, asking.terms
+        if isinstance(said, _Fault):
+            return deny_all(scopes, said.code), None, said.text
         try:
-            question = Question(document, at, limits.max_token_lifetime_s)
-            return combine(question, verdicts.gate, verdicts.scopes), verdicts, None, engine_s
+            verdicts = said.verdicts(number, tuple(filter(is_scope_token, scopes)), at, gate_of=terms.gate_of)
+        except EngineTimeout as error:
+            return deny_all(scopes, Code.DEADLINE), None, str(error)
+        try:
+            question = Question(document, at, self._limits.max_token_lifetime_s, terms)
+            return combine(question, verdicts.gate, verdicts.scopes), verdicts, None
         except Exception as error:
             log.exception("merging_defect", decision_id=document["id"])
-            return deny_all(scopes, Code.POLICY_ERROR), verdicts, f"defect: {type(error).__name__}", engine_s
+            return deny_all(scopes, Code.POLICY_ERROR), verdicts, f"defect: {type(error).__name__}"
 
-    def _defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
+    def _defect(self, asking: Asking, decision_id: str, at: int, name: str) -> _Judged:
         """The denial for a defect of ours, and its record; none when not even that can be made."""
         try:
-            return self._recorder.defect(asking, decision_id, at, name)
+            return _Judged(*self._recorder.defect(asking, decision_id, at, name))
         except Exception:
             log.exception("recording_defect", decision_id=decision_id)
-            return deny_all(list(dict.fromkeys(asking.request.scopes)), Code.ENGINE_UNAVAILABLE), ()
+            return _Judged(deny_all(asking.scopes, Code.ENGINE_UNAVAILABLE), ())
+
+    async def _prove(self, asking: Asking, decision_id: str, at: int, judged: _Judged, until: float) -> Answered:
+        decision = judged.decision
+        code, receipt = await self._prover(judged.records, asking.call, decision_id, decision.outcome, until=until)
+        if code is not None:
+            decision = deny_all(tuple(decision.scopes), code)
+        return Answered(decision_id, at, decision, receipt)
+
+    def _behind_its_gate(self, asking: Asking, one: Answered, all_answered: Sequence[Answered]) -> Answered:
+        """A scope is granted only together with its gate, whose entry may be the one that could not be written."""
+        at_gate = asking.terms.gate_of
+        if at_gate is None or all_answered[at_gate].decision.gate.outcome is Outcome.ALLOW:
+            return one
+        decision = _without_gate(one.decision)
+        if decision is not one.decision:
+            self._prover.overrule(one.decision.outcome, asking.call, one.id, Code.GATE_DENIED)
+        return Answered(one.id, one.time_ms, decision, one.receipt)
+
+
+def _without_gate(decision: Decision) -> Decision:
+    """The same where nothing was granted anyway."""
+    return deny_all(tuple(decision.scopes), Code.GATE_DENIED) if decision.granted_scopes else decision

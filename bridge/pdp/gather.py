@@ -2,37 +2,79 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from bridge.model.commitment import SALT_BYTES
-from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import SecretMask
 from bridge.model.personal import SALT
 from bridge.model.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """One issuance request from a door. `issuer` comes from the caller's configuration, never from the body."""
+class Call:
+    """Who asks, and through which door. `issuer` comes from the caller's configuration, never from the body."""
 
-    request: IssuanceRequest
     door: str
     caller: str
     issuer: str
     request_id: str | None = None
 
 
-def gather(asking: Asking, decision_id: str, now_ms: int, mask: SecretMask, *, salted: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The AuthZEN request that a document is a part of: its id, and which of its items the document answers."""
+
+    id: str
+    items: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a door's dialect bounds the answer; the native door's are the defaults.
+
+    `scopes`: which scopes of the document are to be answered (None: all). `targets`: every target of the batch, which
+    a limit's audience may name. `crit`: whether the caller honours critical claims. `gate_of`: the place in the batch
+    of the document whose gate counts for this one (None: its own).
+    """
+
+    scopes: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
+    crit: bool = True
+    gate_of: int | None = None
+
+
+NATIVE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One issuance request from a door: `request` is the document as policies see it, less what the bridge adds."""
+
+    request: Mapping[str, Any]
+    call: Call
+    terms: Terms = NATIVE
+    batch: Batch | None = None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes to answer."""
+        return tuple(self.request["scopes"]) if self.terms.scopes is None else self.terms.scopes
+
+
+def gather(
+    request: Mapping[str, Any], call: Call, decision_id: str, now_ms: int, mask: SecretMask, *, salted: bool = False
+) -> dict[str, Any]:
     """The `input` document of every policy that this request meets; `salted`: nobody can guess it by its digest."""
-    document: dict[str, Any] = mask(asking.request.document())
+    document: dict[str, Any] = mask(request)
     document["id"] = decision_id
     document["time"] = rfc3339(now_ms)
-    document["door"] = asking.door
-    document["caller"] = asking.caller
-    document["issuer"] = asking.issuer
+    document["door"] = call.door
+    document["caller"] = call.caller
+    document["issuer"] = call.issuer
     if salted:
         document[SALT] = os.urandom(SALT_BYTES).hex()
     return document

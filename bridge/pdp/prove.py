@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 
 from bridge.errors import EvidenceUnavailable
-from bridge.model.decision import Code, Decision, Outcome, deny_all
+from bridge.model.decision import Code, Outcome
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ops.metrics import Metrics
-from bridge.pdp.gather import Asking
+from bridge.pdp.gather import Call
 from bridge.ports import Journal, Receipt, Record
 
 log = structlog.get_logger(__name__)
@@ -24,11 +24,10 @@ class Prover:
         self._journal, self._metrics = journal, metrics
 
     async def __call__(
-        self, decision: Decision, records: tuple[Record, ...], asking: Asking, decision_id: str, *, until: float
-    ) -> tuple[Decision, Receipt | None]:
-        """The decision to answer with, and where it stands; waits no longer than `until` (monotonic, s)."""
+        self, records: tuple[Record, ...], call: Call, decision_id: str, outcome: Outcome, *, until: float
+    ) -> tuple[Code | None, Receipt | None]:
+        """Why it must be denied after all (else None), and where it stands; waits until `until` (monotonic, s)."""
         before = time.monotonic()
-        scopes = tuple(decision.scopes)
         try:
             if not records:
                 raise EvidenceUnavailable("no entry could be made")
@@ -37,21 +36,21 @@ class Prover:
             await asyncio.wait((written,), timeout=max(0.0, until - before))
             note(self._metrics.step, "record", time.monotonic() - before)
             if written.done():
-                return decision, written.result()
+                return None, written.result()
             written.add_done_callback(look_at)
-            self.overrule(decision, asking, decision_id, Code.DEADLINE)
-            return deny_all(scopes, Code.DEADLINE), None
+            self.overrule(outcome, call, decision_id, Code.DEADLINE)
         except (Exception, asyncio.CancelledError) as error:
             if given_up():
                 raise
             note(self._journal.denied_unrecorded)
             defect = None if isinstance(error, EvidenceUnavailable) else error
             log.error(
-                "denied_unrecorded", decision_id=decision_id, caller=asking.caller, reason=str(error), exc_info=defect
+                "denied_unrecorded", decision_id=decision_id, caller=call.caller, reason=str(error), exc_info=defect
             )
-            return deny_all(scopes, Code.EVIDENCE_UNAVAILABLE), None
+            return Code.EVIDENCE_UNAVAILABLE, None
+        return Code.DEADLINE, None
 
-    def overrule(self, decision: Decision, asking: Asking, decision_id: str, code: Code | None) -> None:
+    def overrule(self, outcome: Outcome, call: Call, decision_id: str, code: Code | None) -> None:
         """The entry stands as it was handed over; a second one tells what was really answered, and why (`code`)."""
         at = now_ms()
         entry = {
@@ -60,9 +59,9 @@ class Prover:
             "id": uuid7(at),
             "time": rfc3339(at),
             "decision_id": decision_id,
-            "door": asking.door,
-            "caller": asking.caller,
-            "overruled": decision.outcome.value,
+            "door": call.door,
+            "caller": call.caller,
+            "overruled": outcome.value,
             "outcome": Outcome.DENY.value,
             "reply": {"outcome": Outcome.DENY.value, "code": code and code.value},
         }

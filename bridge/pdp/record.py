@@ -14,7 +14,7 @@ from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import NO_LIMIT, Finding, Limit, Verdict
 from bridge.pdp import details
 from bridge.pdp.evaluate import Verdicts
-from bridge.pdp.gather import Asking
+from bridge.pdp.gather import Asking, Batch
 from bridge.ports import EngineStatus, Record
 
 FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED, Code.POLICY_MISMATCH})
@@ -22,12 +22,17 @@ FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about one request beside the decision. `fault`: why no decision could be made, for operators."""
+    """What is known about one request beside the decision. `fault`: why no decision could be made, for operators.
+
+    `gate_decision`: the id of the decision whose gate counted here, when that is another one of the batch.
+    """
 
     document: Mapping[str, Any]
     document_bytes: bytes
     engine: EngineStatus
     request_id: str | None = None
+    batch: Batch | None = None
+    gate_decision: str | None = None
     verdicts: Verdicts | None = None
     fault: str | None = None
     duration_us: int = 0
@@ -60,7 +65,7 @@ class Recorder:
         try:
             entries = _split(self._entry(decision, facts, digest, hiding), hiding)
         except (ValueError, TypeError, RecursionError):  # too big, or nested deeper than JSON can be written
-            decision = deny_all(tuple(facts.document["scopes"]), Code.POLICY_ERROR)
+            decision = deny_all(tuple(decision.scopes), Code.POLICY_ERROR)
             entry = self._entry(decision, facts, digest, hiding)
             reason = {"path": "policy_error", "message": "the decision did not fit an entry and was denied"}
             entries = _split({**entry, "exceptions": [reason], "rules": []}, hiding)
@@ -70,18 +75,18 @@ class Recorder:
 
     def defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
         """The denial for a defect of ours called `name`, and its record, which needs little that could fail as well."""
-        request = asking.request
-        decision = deny_all(tuple(dict.fromkeys(request.scopes)), Code.ENGINE_UNAVAILABLE)
-        client = {"id": request.client.id}
-        shown = {"grant_type": request.grant_type, "token_type": request.token_type, "client": client}
+        request, call = asking.request, asking.call
+        decision = deny_all(asking.scopes, Code.ENGINE_UNAVAILABLE)
+        client = {"client": {"id": request["client"]["id"]}} if "client" in request else {}
+        shown = {"grant_type": request["grant_type"], "token_type": request["token_type"], **client}
         entry: dict[str, Any] = {
             "v": 1,
             "kind": "decision",
             "id": decision_id,
             "time": rfc3339(at),
-            "door": asking.door,
-            "caller": asking.caller,
-            "request": mask_pointers({**shown, "issuer": asking.issuer}, self._mask),
+            "door": call.door,
+            "caller": call.caller,
+            "request": mask_pointers({**shown, "issuer": call.issuer}, self._mask),
             "outcome": decision.outcome.value,
             "granted_scopes": [],
             "scopes": {scope: scope_json(answer) for scope, answer in decision.scopes.items()},
@@ -95,9 +100,11 @@ class Recorder:
             "exceptions": [{"path": "fail_closed", "code": _reply_code(decision), "message": f"defect: {name}"}],
             "sources": [],
         }
+        if asking.batch is not None:
+            entry["batch"] = batch_json(asking.batch)
         if self._personal is None:
             return decision, (Record(entry),)
-        hiding = self._personal.hiding({**request.document(), "issuer": asking.issuer})
+        hiding = self._personal.hiding({**request, "issuer": call.issuer})
         entry = hiding.mentions(hiding.places(entry))
         return decision, (Record(entry, disclosures=hiding.disclosures([entry])[0]),)
 
@@ -132,7 +139,15 @@ class Recorder:
             entry["policy"] = {"revision": verdicts.policy_set.revision, "digest": verdicts.policy_set.digest}
         if facts.request_id is not None:
             entry["request_id"] = facts.request_id
+        if facts.batch is not None:
+            gate = {} if facts.gate_decision is None else {"gate_decision": facts.gate_decision}
+            entry["batch"] = {**batch_json(facts.batch), **gate}
         return hiding.places(entry) if hiding else entry
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """The AuthZEN request that an entry belongs to, and which of its items the entry answers."""
+    return {"id": batch.id, "items": list(batch.items)}
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
@@ -220,17 +235,18 @@ def _exceptions(decision: Decision, facts: Facts) -> list[dict[str, Any]]:
         return found
     # Scopes that share a prefix package mostly share its exceptions, but each may take another one.
     verdicts = (facts.verdicts.gate, *facts.verdicts.scopes.values())
-    asked = facts.document.get("authorization_details", ())
+    asked = facts.document.get("authorization_details", None if facts.batch is not None else ())
     taken = {canonical(exception): exception for verdict in verdicts for exception in _exceptions_of(verdict, asked)}
     return [*found, *taken.values()]
 
 
-def _exceptions_of(verdict: Verdict, asked: Sequence[details.Detail]) -> list[dict[str, Any]]:
+def _exceptions_of(verdict: Verdict, asked: Sequence[details.Detail] | None) -> list[dict[str, Any]]:
+    """`asked` is None where the request does not show what it is."""
     found: list[dict[str, Any]] = []
     if verdict.error is not None:
         path = "policy_error" if verdict.error_code == Code.POLICY_ERROR else "fail_closed"
         found.append({"path": path, "package": verdict.package, "message": verdict.error})
-    elif not details.within(verdict.limit.authorization_details or (), asked):
+    elif asked is not None and not details.within(verdict.limit.authorization_details or (), asked):
         message = "limit: authorization_details go beyond what was asked for"
         found.append({"path": "policy_error", "package": verdict.package, "message": message})
     found.extend({"path": "expired_exception", "package": verdict.package, **d} for d in verdict.dropped_exceptions)

@@ -14,7 +14,7 @@ from bridge.engines.opa import OpaServer
 from bridge.errors import EngineTimeout, EngineUnavailable, EvaluationFailed
 from bridge.model.policy import PolicySet
 from bridge.model.verdict import Limit
-from bridge.pdp.evaluate import Verdicts, evaluate
+from bridge.pdp.evaluate import Ask, Verdicts, evaluate
 from bridge.ports import Engine
 
 from .servers import ENGINES, Running, policy_set
@@ -74,7 +74,8 @@ async def asked(
     engine: Engine, *scopes: str, deadline_s: float = 2.0, query_s: float = 2.0, **members: Any
 ) -> Verdicts:
     deadline = time.monotonic() + deadline_s
-    return await evaluate(engine, document(*scopes, **members), scopes, 0, deadline=deadline, query_s=query_s)
+    asks = [Ask(document(*scopes, **members), scopes=scopes)]
+    return (await evaluate(engine, asks, deadline=deadline, query_s=query_s)).verdicts(0, scopes, 0)
 
 
 def item(gate: bool, *scopes: str, **members: Any) -> bytes:

@@ -23,7 +23,7 @@ from bridge.engines.opa import OpaServer
 from bridge.errors import PolicyRefused
 from bridge.model.policy import PolicySet
 from bridge.pdp.combine import Question, combine
-from bridge.pdp.evaluate import evaluate
+from bridge.pdp.evaluate import Ask, evaluate
 from bridge.policy import source, watch
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
@@ -293,7 +293,9 @@ async def replayed(
                 assert raw is not None
                 document = json.loads(raw)
                 scopes = tuple(document["scopes"])
-                verdicts = await evaluate(engine, raw, scopes, 0, deadline=time.monotonic() + 5, query_s=5)
+                asks = [Ask(raw, scopes=scopes)]
+                said = await evaluate(engine, asks, deadline=time.monotonic() + 5, query_s=5)
+                verdicts = said.verdicts(0, scopes, 0)
                 assert verdicts.policy_set == policy_set
                 again = combine(Question(document, 0), verdicts.gate, verdicts.scopes)
                 assert (again.outcome, list(again.granted_scopes)) == (entry["outcome"], entry["granted_scopes"])

@@ -16,7 +16,7 @@ from bridge.model.decision import Decision
 from bridge.model.policy import PolicySet
 from bridge.model.times import now_ms, rfc3339
 from bridge.pdp.combine import Question, combine
-from bridge.pdp.evaluate import Verdicts, evaluate
+from bridge.pdp.evaluate import Ask, Verdicts, evaluate
 from bridge.policy.load import load
 from tests.policy.sets import write
 
@@ -166,7 +166,8 @@ async def decide(
         "context": {"date": "not a date", **context},
     }
     deadline = time.monotonic() + deadline_s
-    verdicts = await evaluate(engine, orjson.dumps(document), scopes, at, deadline=deadline, query_s=query_s)
+    asks = [Ask(orjson.dumps(document), scopes=scopes)]
+    verdicts = (await evaluate(engine, asks, deadline=deadline, query_s=query_s)).verdicts(0, scopes, at)
     return combine(Question(document, at), verdicts.gate, verdicts.scopes), verdicts
 
 

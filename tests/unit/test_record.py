@@ -14,7 +14,7 @@ from bridge.model.policy import GATE, Package, PolicySet
 from bridge.model.verdict import Verdict, read_verdict
 from bridge.pdp.combine import Question, combine
 from bridge.pdp.evaluate import Verdicts
-from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.gather import Call, encode, gather
 from bridge.pdp.record import Facts, Recorder
 from bridge.ports import EngineStatus, Record
 
@@ -27,7 +27,7 @@ BOUND = MAX_ENTRY_BYTES - 512  # the writer adds instance, epoch and iseq
 def facts(body: dict[str, Any], **members: Any) -> Facts:
     """A request as it comes through the native door."""
     request = parse(json.dumps({"grant_type": "client_credentials", "client": {"id": "c"}, **body}).encode(), 256)
-    document = gather(Asking(request, "native", "caller", "https://as.example"), "id", NOW_MS, SecretMask())
+    document = gather(request.document(), Call("native", "caller", "https://as.example"), "id", NOW_MS, SecretMask())
     return Facts(document, encode(document), ENGINE, **members)
 
 

@@ -12,7 +12,7 @@ from bridge.model.policy import GATE, Package
 from bridge.model.verdict import read_verdict
 from bridge.pdp.combine import Question, combine
 from bridge.pdp.evaluate import Verdicts
-from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.record import Facts, Recorder
 from bridge.ports import EngineStatus, Record
 from tests.unit.test_record import policy_set
@@ -26,11 +26,11 @@ RECORDER = Recorder((), (parse_pointer("/subject/id"),))
 def asking(*scopes: str, **members: Any) -> Asking:
     body = {"grant_type": "authorization_code", "client": {"id": "c"}, "subject": {"type": "user", "id": SUBJECT}}
     request = parse(json.dumps({**body, "scopes": scopes, **members}).encode(), 256)
-    return Asking(request, "native", "caller", "https://as.example")
+    return Asking(request.document(), Call("native", "caller", "https://as.example"))
 
 
 def recorded(asked: Asking, said: dict[str, Any], packages: dict[str, Package] | None = None) -> tuple[Record, ...]:
-    document = gather(asked, "id", NOW_MS, SecretMask(), salted=RECORDER.salted)
+    document = gather(asked.request, asked.call, "id", NOW_MS, SecretMask(), salted=RECORDER.salted)
     verdicts = {scope: read_verdict(f"p[{scope}]", rules, NOW_MS) for scope, rules in said.items()}
     gate = read_verdict(GATE, {"allow": True}, NOW_MS)
     decision = combine(Question(document, NOW_MS), gate, verdicts)
@@ -69,7 +69,7 @@ def test_the_input_document_has_a_salt_of_its_own_that_no_entry_shows() -> None:
 
 def test_a_policy_that_repeats_the_salt_does_not_publish_it() -> None:
     asked = asking("a")
-    document = gather(asked, "id", NOW_MS, SecretMask(), salted=True)
+    document = gather(asked.request, asked.call, "id", NOW_MS, SecretMask(), salted=True)
     said = read_verdict("p[a]", {"allow": [{"code": "ok", "title": f"by {document['salt']}"}]}, NOW_MS)
     gate = read_verdict(GATE, {"allow": True}, NOW_MS)
     decision = combine(Question(document, NOW_MS), gate, {"a": said})
@@ -78,7 +78,8 @@ def test_a_policy_that_repeats_the_salt_does_not_publish_it() -> None:
 
 
 def test_without_personal_values_nothing_is_salted_or_disclosed() -> None:
-    document = gather(asking("a"), "id", NOW_MS, SecretMask(), salted=Recorder().salted)
+    asked = asking("a")
+    document = gather(asked.request, asked.call, "id", NOW_MS, SecretMask(), salted=Recorder().salted)
     assert "salt" not in document
     decision = deny_all(("a",), "deadline")
     (record,) = Recorder().record(decision, Facts(document, encode(document), ENGINE, fault=SUBJECT))[1]
