@@ -7,6 +7,8 @@ from aiohttp import web
 
 from bridge.config.settings import EngineSection
 from bridge.doors import issued, log_files, native
+from bridge.doors.authzen import door as authzen
+from bridge.doors.authzen.door import AuthzenDoor
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
@@ -22,16 +24,22 @@ ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
-DOORS = (native.NAME, log_files.NAME)
+DOORS = (native.NAME, authzen.NAME, log_files.NAME)
 """What `doors` of a caller may name."""
 
 
 def routes(
-    issuance: NativeDoor, reports: IssuedDoor, files: LogFilesDoor, operations: OperationsDoor
+    issuance: NativeDoor,
+    tuples: AuthzenDoor,
+    reports: IssuedDoor,
+    files: LogFilesDoor,
+    operations: OperationsDoor,
 ) -> list[web.RouteDef]:
     """Everything that is served."""
     return [
         web.post(native.PATH, issuance.post),
+        web.post(authzen.EVALUATION_PATH, tuples.evaluation),
+        web.post(authzen.EVALUATIONS_PATH, tuples.evaluations),
         web.post(issued.PATH, reports.post),
         web.get(log_files.PATH, files.get),
         web.get("/health/live", operations.live),

@@ -17,6 +17,8 @@ from bridge.doors._body import MAX_BODY_BYTES
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
+from bridge.doors.authzen.door import AuthzenDoor
+from bridge.doors.authzen.evaluate import Evaluate
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
@@ -36,10 +38,13 @@ from bridge.model.mask import SecretMask, parse_pointer
 from bridge.model.times import now_ms
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
-from bridge.pdp.decide import Decide, Limits
+from bridge.pdp.ask import Limits
+from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
+from bridge.pdp.record_tuples import TupleRecorder
+from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
 from bridge.registry import ENGINES, routes
@@ -81,15 +86,13 @@ class Bridge:
         self.policies = PolicyWatch(
             Path(settings.policy.path), self._opa, self.engine, self.metrics, self.chronicle.changed
         )
-        self.decide = Decide(
-            self.engine,
-            self.admission,
-            Recorder(tuple(map(parse_pointer, evidence.mask)), tuple(map(parse_pointer, evidence.personal))),
-            Prover(self.journal, self.metrics),
-            SecretMask(server.secret_names, server.secret_suffixes),
-            Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, settings.policy.max_token_lifetime_s),
-            self.metrics,
-        )
+        hidden = tuple(map(parse_pointer, evidence.mask)), tuple(map(parse_pointer, evidence.personal))
+        prover = Prover(self.journal, self.metrics)
+        mask = SecretMask(server.secret_names, server.secret_suffixes)
+        ceiling_s = settings.policy.max_token_lifetime_s
+        limits = Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, ceiling_s)
+        self.decide = Decide(self.engine, self.admission, Recorder(*hidden), prover, mask, limits, self.metrics)
+        self.tuples = Tuples(self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics)
         self.issued = Issued(
             self.journal, keys.token_digest(Path(evidence.path)), server.deadline_ms / 1000, self.metrics
         )
@@ -156,9 +159,12 @@ class Bridge:
         callers = Callers(settings.callers)
         openapi = openapi_document()
         native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
+        evaluate = Evaluate(self.decide, self.tuples, settings.authzen, settings.policy.max_token_lifetime_s)
+        authzen = AuthzenDoor(evaluate, callers, settings.authzen.max_items)
         log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
         issued = IssuedDoor(self.issued, callers, self.journal.origin)
-        app.add_routes(routes(native, issued, log_files, OperationsDoor(callers, self, self.metrics, lambda: openapi)))
+        operations = OperationsDoor(callers, self, self.metrics, lambda: openapi)
+        app.add_routes(routes(native, authzen, issued, log_files, operations))
         return app
 
     def reasons(self) -> list[str]:

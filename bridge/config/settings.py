@@ -106,6 +106,49 @@ class EvidenceSection(_Section):
         return pointers
 
 
+class PlainScopes(_Section):
+    """Tuples that ask for one scope each and show no gate: which ones they are, and what is not shown."""
+
+    resource_type: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    action: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    grant_type: Label
+    token_type: Label = "access_token"  # noqa: S105 - a kind of token
+    subject_type: Literal["user", "client", "workload"] = Field(
+        default="client", description="for subjects whose own type is none of these"
+    )
+    audience: tuple[str, ...] = Field(default=(), description="whom the server's tokens are for")
+    token_lifetime: int | None = Field(default=None, ge=1, description="how long the server's tokens live, s")
+
+
+class AuthzenSection(_Section):
+    """The AuthZEN door."""
+
+    pdp: str = Field(default="", description="the PDP's identifier, an https URL; without it no metadata is served")
+    capabilities: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^urn:")], ...] = (
+        "urn:ietf:params:authzen:token-issuance",
+    )
+    max_items: int = Field(default=200, ge=1, le=256, description="evaluations in one batch")
+    plain_scopes: tuple[PlainScopes, ...] = ()
+
+    @field_validator("pdp")
+    @classmethod
+    def _identifier(cls, pdp: str) -> str:
+        parts = urlsplit(pdp)  # ValueError for a host or port that is none
+        if pdp and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or "?" in pdp):
+            raise ValueError("must be an https URL without query and fragment")
+        if "#" in pdp or not pdp.isascii() or not pdp.isprintable() or " " in pdp:
+            raise ValueError("must be printable ASCII without spaces and fragment")
+        return pdp
+
+    @field_validator("plain_scopes")
+    @classmethod
+    def _told_apart(cls, forms: tuple[PlainScopes, ...]) -> tuple[PlainScopes, ...]:
+        pairs = [(form.resource_type, form.action) for form in forms]
+        if len(set(pairs)) != len(pairs) or any(resource_type == "audience" for resource_type, _ in pairs):
+            raise ValueError("each pair of resource_type and action may stand once, and never with audience")
+        return forms
+
+
 class LogSection(_Section):
     """The process log, on standard error."""
 
@@ -148,6 +191,7 @@ class Settings(BaseSettings):
     engine: EngineSection = EngineSection()
     evidence: EvidenceSection = EvidenceSection()
     log: LogSection = LogSection()
+    authzen: AuthzenSection = AuthzenSection()
     callers: tuple[CallerSection, ...] = ()
 
     @classmethod

@@ -17,10 +17,10 @@ BODY_TIMEOUT_S = 10.0
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The JSON body's bytes, bounded in size and time. MalformedRequest (400, 408, 413, 415)."""
+async def read_body(request: web.Request, *, wrong_type: int = 415) -> bytes:
+    """The JSON body's bytes, bounded in size and time. MalformedRequest (400, 408, 413, or `wrong_type`)."""
     if request.content_type != "application/json":
-        raise MalformedRequest([("", "Content-Type must be application/json")], status=415)
+        raise MalformedRequest([("", "Content-Type must be application/json")], status=wrong_type)
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
     try:

@@ -1,5 +1,7 @@
 """The OpenAPI 3.1 document, made from the models: what the code accepts is what the document says."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -7,18 +9,20 @@ from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
 from bridge.doors import issued, native
+from bridge.doors.authzen import door as authzen
+from bridge.doors.authzen import wire
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
 
 _REFUSALS = {
-    "400": "The body breaks the contract; `errors` names each field.",
+    "400": "The body breaks the contract; the error names each field.",
     "401": "Unknown caller.",
     "403": "The caller may not do this.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "Not application/json.",
     "421": "On loopback without callers: the Host is not localhost.",
 }
+_WRONG_TYPE = {"415": "Not application/json."}
 
 
 class ProblemError(BaseModel):
@@ -38,37 +42,70 @@ class Problem(BaseModel):
     errors: list[ProblemError] = []
 
 
-def document() -> dict[str, Any]:
-    """The document for everything that is served."""
-    models: tuple[type[BaseModel], ...] = (
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """An operation with a body. `also`: further refusals."""
+
+    path: str
+    name: str
+    summary: str
+    asked: type[BaseModel]
+    reply: type[BaseModel]
+    good: str
+    error: type[BaseModel] = Problem
+    error_type: str = "application/problem+json"
+    also: Mapping[str, str] = field(default_factory=dict)
+
+
+def _authzen(path: str, name: str, summary: str, asked: type[BaseModel], reply: type[BaseModel]) -> _Post:
+    good = "The decision; a denial too, and every fault is a denial."
+    return _Post(path, name, summary, asked, reply, good, wire.AuthzenError, "application/json")
+
+
+_POSTS = (
+    _Post(
+        native.PATH,
+        "decide",
+        "Ask whether a token may be minted.",
         IssuanceRequest,
         native.DecisionReply,
+        "The decision; a denial too, and every fault is a denial.",
+        also=_WRONG_TYPE,
+    ),
+    _Post(
+        issued.PATH,
+        "report",
+        "Report a token that was minted.",
         IssuedReport,
         issued.ReportedReply,
+        "It is in the log, with how it breaks its decision.",
+        also={**_WRONG_TYPE, "503": "It is not in the log: repeat it."},
+    ),
+    _authzen(
+        authzen.EVALUATION_PATH, "evaluate", "Ask one AuthZEN tuple.", wire.EvaluationRequest, wire.EvaluationReply
+    ),
+    _authzen(
+        authzen.EVALUATIONS_PATH,
+        "evaluateAll",
+        "Ask a batch of AuthZEN tuples.",
+        wire.EvaluationsRequest,
+        wire.EvaluationsReply,
+    ),
+)
+
+
+def document() -> dict[str, Any]:
+    """The document for everything that is served."""
+    used: list[type[BaseModel]] = [
         Problem,
-    )
+        *(model for post in _POSTS for model in (post.asked, post.reply, post.error)),
+    ]
+    models = list(dict.fromkeys(used))
     refs, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
-    asked, decided, report, reported, problem = (refs[(model, "validation")] for model in models)
-
-    def refused(texts: dict[str, str]) -> dict[str, Any]:
-        content = {"application/problem+json": {"schema": problem}}
-        return {status: {"description": text, "content": content} for status, text in texts.items()}
-
-    refusals = refused(_REFUSALS)
-
-    def post(
-        name: str, summary: str, body: dict[str, Any], reply: dict[str, Any], good: str, **also: str
-    ) -> dict[str, Any]:
-        answer = {"description": good, "content": {"application/json": {"schema": reply}}}
-        described = {
-            "summary": summary,
-            "operationId": name,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": answer, **refusals, **refused(also)},
-        }
-        return {"post": described}
+    schemas = {model: refs[model, "validation"] for model in models}
+    refusals = _refused(_REFUSALS, schemas[Problem], "application/problem+json")
 
     def get(
         summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",), named: str = ""
@@ -89,21 +126,7 @@ def document() -> dict[str, Any]:
         "info": {"title": "Issuance authorizer bridge", "version": __version__, "license": {"name": "Apache-2.0"}},
         "security": [{"bearer": []}, {"mtls": []}, {}],
         "paths": {
-            native.PATH: post(
-                "decide",
-                "Ask whether a token may be minted.",
-                asked,
-                decided,
-                "The decision; a denial too, and every fault is a denial.",
-            ),
-            issued.PATH: post(
-                "report",
-                "Report a token that was minted.",
-                report,
-                reported,
-                "It is in the log, with how it breaks its decision.",
-                **{"503": "It is not in the log: repeat it."},
-            ),
+            **{post.path: _described(post, schemas) for post in _POSTS},
             "/health/live": get("The process answers.", "application/json", secured=False),
             "/health/ready": get("Decisions can be made.", "application/json", secured=False, codes=("200", "503")),
             "/metrics": get("Prometheus metrics.", "text/plain", secured=True),
@@ -120,3 +143,21 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _described(post: _Post, schemas: Mapping[type[BaseModel], Any]) -> dict[str, Any]:
+    answer = {"description": post.good, "content": {"application/json": {"schema": schemas[post.reply]}}}
+    described = {
+        "summary": post.summary,
+        "operationId": post.name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schemas[post.asked]}}},
+        "responses": {
+            "200": answer,
+            **_refused({**_REFUSALS, **post.also}, schemas[post.error], post.error_type),
+        },
+    }
+    return {"post": described}
+
+
+def _refused(texts: Mapping[str, str], schema: Any, media: str) -> dict[str, Any]:
+    return {status: {"description": text, "content": {media: {"schema": schema}}} for status, text in texts.items()}

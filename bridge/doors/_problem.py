@@ -32,6 +32,15 @@ def problem(
     )
 
 
+def authzen_error(
+    status: int, detail: str, *, errors: Iterable[tuple[str, str]] = (), headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An error of the Authorization API 1.0 (section 10.1.3): a message, and no problem document."""
+    texts = [f"{pointer.removeprefix('/').replace('/', '.')} {text}" for pointer, text in errors][:MAX_SHOWN]
+    body = {"error": "; ".join(texts) or detail}
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
 def problems_of(error: ValidationError, unknown: str) -> list[tuple[str, str]]:
     """Pydantic's findings as (JSON pointer, text), without the values that were sent; `unknown`: of unknown members."""
     found = []

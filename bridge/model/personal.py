@@ -28,7 +28,7 @@ MAX_PLACES = 1000
 _LOOKED_THROUGH = frozenset(
     [
         *("request", "request_id", "granted_scopes", "scopes", "findings", "limit", "require", "claims", "crit"),
-        *("reply", "exceptions"),
+        *("reply", "exceptions", "decisions"),
     ]
 )
 _FEW = 64
@@ -93,19 +93,28 @@ class Hiding:
         codes = self._mentioned(canonical([rule["code"] for rule in entry["rules"]]))
         return {
             **entry,
+            **self._answers(entry),
             "request": request,
-            "claims": {name: self._value(value) for name, value in entry["claims"].items()},
-            "limit": self._limit(entry["limit"]),
-            "scopes": {
-                scope: {**answer, "limit": self._limit(answer["limit"])} if "limit" in answer else answer
-                for scope, answer in entry["scopes"].items()
-            },
             "exceptions": [
                 {**e, "message": self._value(e["message"])} if "message" in e else e for e in entry["exceptions"]
             ],
             "rules": [{**rule, "code": self._text(rule["code"], codes)} for rule in entry["rules"]]
             if codes
             else entry["rules"],
+        }
+
+    def _answers(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What policies give with an answer, of an issuance request or of other tuples, whatever it says."""
+        if "decisions" in entry:
+            given = [{**d, "context": self._value(d["context"])} if "context" in d else d for d in entry["decisions"]]
+            return {"decisions": given}
+        return {
+            "claims": {name: self._value(value) for name, value in entry["claims"].items()},
+            "limit": self._limit(entry["limit"]),
+            "scopes": {
+                scope: {**answer, "limit": self._limit(answer["limit"])} if "limit" in answer else answer
+                for scope, answer in entry["scopes"].items()
+            },
         }
 
     def mentions(self, entry: dict[str, Any]) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def _audience(member: object) -> tuple[str, ...]:
 
 def _details(member: object) -> tuple[dict[str, Any], ...]:
     objects = isinstance(member, list) and all(isinstance(d, dict) and isinstance(d.get("type"), str) for d in member)
-    if not isinstance(member, list) or not objects or not _writable(member):
+    if not isinstance(member, list) or not objects or not writable(member):
         raise _IllShaped("limit: authorization_details must be an array of objects with a type, not nested too deep")
     return tuple(member)
 
@@ -278,7 +278,7 @@ def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
         raise _IllShaped("claims must be an object")
     if reserved := sorted(PROTOCOL_CLAIMS & claims.keys()):
         raise _IllShaped(f"claims: {', '.join(reserved)} belong to the protocol")
-    if not _writable(claims):
+    if not writable(claims):
         raise _IllShaped("claims are nested too deep or hold a number beyond 64 bits, which readers would round")
     if not _strings(crit):
         raise _IllShaped("crit must be a set of claim names")
@@ -299,10 +299,10 @@ def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LIFETIME_S
 
 
-def _writable(item: object, depth: int = 100) -> bool:
+def writable(item: object, depth: int = 100) -> bool:
     """Whether `item` can go out as it is. An integer beyond 64 bits has become a float when the answer was read."""
     if isinstance(item, (dict, list)):
-        return depth > 0 and all(_writable(i, depth - 1) for i in (item.values() if isinstance(item, dict) else item))
+        return depth > 0 and all(writable(i, depth - 1) for i in (item.values() if isinstance(item, dict) else item))
     return not (isinstance(item, float) and abs(item) >= 2**63)
 
 

@@ -26,6 +26,12 @@ class Metrics:
         self._decisions = Counter(
             "issuance_decisions", "Decisions by door and outcome.", ["door", "outcome"], registry=registry
         )
+        self._tuples = Counter(
+            "issuance_tuples",
+            "AuthZEN tuples about other things than issuance.",
+            ["door", "outcome"],
+            registry=registry,
+        )
         self._duration = Histogram(
             "issuance_decision_seconds", "From request to answer.", ["door"], registry=registry, buckets=_BUCKETS
         )
@@ -106,6 +112,10 @@ class Metrics:
         self._decision(door, decision.outcome.value).inc()
         self.tally.decided(decision.outcome.value)
         self._decision_time(door).observe(seconds)
+
+    def tuples(self, door: str, permits: Iterable[bool]) -> None:
+        for permit in permits:
+            self._tuples.labels(door, "allow" if permit else "deny").inc()
 
     def step(self, name: str, seconds: float) -> None:
         self._step(name).observe(seconds)

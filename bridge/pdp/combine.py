@@ -12,7 +12,7 @@ from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
 from bridge.model.scope import is_scope_token
 from bridge.model.verdict import Finding, Limit, Requirement, Verdict
 from bridge.pdp import details, narrow
-from bridge.pdp.gather import NATIVE, Terms
+from bridge.pdp.gather import NATIVE, Bare, Terms
 from bridge.pdp.require import unmet
 
 
@@ -122,12 +122,27 @@ def _grants_nothing(verdict: Verdict, question: Question) -> Code | None:
         return Code.NO_ALLOW
     if verdict.limit.token_lifetime == 0:
         return Code.ZERO_LIFETIME
+    if question.terms.bare is not None and not _needs_no_words(verdict, question, question.terms.bare):
+        return Code.INEXPRESSIBLE
     if verdict.crit and not question.terms.crit:
         return Code.CRIT_UNDECLARED
     audience = verdict.limit.audience
     if question.is_authzen and audience is not None and not set(audience) & set(question.audience):
         return Code.NO_AUDIENCE  # each item carries the audience of its own package
     return None
+
+
+def _needs_no_words(verdict: Verdict, question: Question, bare: Bare) -> bool:
+    """Whether a plain yes grants no more than the package does, since what it limits is so anyway."""
+    limit, audience = verdict.limit, question.audience
+    lifetimes = [s for s in (limit.token_lifetime, question.max_token_lifetime_s) if s is not None]
+    lives = bare.token_lifetime_s
+    return (
+        not verdict.claims
+        and limit.authorization_details is None
+        and (not lifetimes or (lives is not None and lives <= min(lifetimes)))
+        and (limit.audience is None or (bool(audience) and set(audience) <= set(limit.audience)))
+    )
 
 
 def _judge(scope: str, verdict: Verdict | None, gate: Verdict, question: Question) -> ScopeDecision:

@@ -14,40 +14,22 @@ from typing import Any
 
 import structlog
 
-from bridge.errors import EngineFault, EngineTimeout, PolicyMismatch
+from bridge.errors import EngineTimeout
 from bridge.model.decision import Code, Decision, Outcome, deny_all
 from bridge.model.mask import SecretMask
 from bridge.model.scope import is_scope_token
 from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
+from bridge.pdp.ask import Fault, Limits, ask
 from bridge.pdp.combine import Question, combine
-from bridge.pdp.evaluate import Answers, Ask, Verdicts, evaluate
+from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record import Facts, Recorder
 from bridge.ports import Engine, Receipt, Record
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds for the whole request and for one query; the operator's ceiling on lifetimes (s), if any."""
-
-    deadline_s: float = 1.0
-    query_s: float = 0.25
-    max_token_lifetime_s: int | None = None
-
-    @property
-    def evaluate_s(self) -> float:
-        """What evaluation may take; the rest is kept for writing its outcome down."""
-        return self.deadline_s - min(0.25, self.deadline_s / 4)
-
-    @property
-    def give_up_s(self) -> float:
-        """When an engine is no longer waited for that does not keep to its deadlines."""
-        return (self.evaluate_s + self.deadline_s) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +40,6 @@ class Answered:
     time_ms: int
     decision: Decision
     receipt: Receipt | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Why nothing could be asked, or no usable answer came."""
-
-    code: Code
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +115,11 @@ class Decide:
         ]
         raw = [encode(document) for document in documents]
         asked = time.monotonic()
-        said = await self._ask(askings, raw, started)
+        asks = [
+            Ask(document, asking.terms.gate_of is None, tuple(filter(is_scope_token, asking.scopes)))
+            for asking, document in zip(askings, raw, strict=True)
+        ]
+        said = await ask(self._engine, asks, self._limits, started)
         engine_s = time.monotonic() - asked
         note(self._metrics.step, "engine", engine_s)
         engine, judged = self._engine.status(), list[_Judged]()
@@ -165,35 +143,12 @@ class Decide:
             judged.append(_Judged(*self._recorder.record(decision, facts)))
         return judged
 
-    async def _ask(self, askings: Sequence[Asking], raw: Sequence[bytes], started: float) -> Answers | _Fault:
-        """What the packages say; or why nothing usable was said, with what to tell the operator."""
-        limits = self._limits
-        asks = [
-            Ask(document, asking.terms.gate_of is None, tuple(filter(is_scope_token, asking.scopes)))
-            for asking, document in zip(askings, raw, strict=True)
-        ]
-        try:
-            async with asyncio.timeout(started + limits.give_up_s - time.monotonic()):
-                deadline = started + limits.evaluate_s
-                return await evaluate(self._engine, asks, deadline=deadline, query_s=limits.query_s)
-        except (EngineTimeout, TimeoutError) as error:
-            return _Fault(Code.DEADLINE, str(error) or "the engine did not keep to its deadline")
-        except PolicyMismatch as error:
-            return _Fault(Code.POLICY_MISMATCH, str(error))
-        except EngineFault as error:
-            return _Fault(Code.ENGINE_UNAVAILABLE, str(error))
-        except (Exception, asyncio.CancelledError) as error:  # a defect of ours must not look like an answer either
-            if given_up():
-                raise
-            log.exception("evaluation_defect")
-            return _Fault(Code.ENGINE_UNAVAILABLE, f"defect: {type(error).__name__}")
-
     def _combine(
-        self, asking: Asking, document: dict[str, Any], number: int, said: Answers | _Fault, at: int
+        self, asking: Asking, document: dict[str, Any], number: int, said: Answers | Fault, at: int
     ) -> tuple[Decision, Verdicts | None, str | None]:
         """The decision by policy; or the denial that stands for a fault, with what to tell the operator."""
         scopes, terms = asking.scopes, asking.terms
-        if isinstance(said, _Fault):
+        if isinstance(said, Fault):
             return deny_all(scopes, said.code), None, said.text
         try:
             verdicts = said.verdicts(number, tuple(filter(is_scope_token, scopes)), at, gate_of=terms.gate_of)

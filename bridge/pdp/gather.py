@@ -33,18 +33,26 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """A dialect whose answer is yes or no and nothing else; `token_lifetime_s`: how long its tokens live anyway."""
+
+    token_lifetime_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """How a door's dialect bounds the answer; the native door's are the defaults.
 
     `scopes`: which scopes of the document are to be answered (None: all). `targets`: every target of the batch, which
     a limit's audience may name. `crit`: whether the caller honours critical claims. `gate_of`: the place in the batch
-    of the document whose gate counts for this one (None: its own).
+    of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said.
     """
 
     scopes: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     crit: bool = True
     gate_of: int | None = None
+    bare: Bare | None = None
 
 
 NATIVE = Terms()

@@ -198,7 +198,7 @@ def _rules(verdicts: Verdicts) -> list[dict[str, Any]]:
         for effect, code in _spoken(verdict):
             key = (verdict.package, effect, code)
             if key not in rows:
-                rows[key] = _rule(verdict.package, package, effect, code)
+                rows[key] = rule_json(verdict.package, package, effect, code)
     return [rows[key] for key in sorted(rows)]
 
 
@@ -212,7 +212,8 @@ def _spoken(verdict: Verdict) -> list[tuple[str, str]]:
     return spoken
 
 
-def _rule(name: str, package: Package | None, effect: str, code: str) -> dict[str, Any]:
+def rule_json(name: str, package: Package | None, effect: str, code: str) -> dict[str, Any]:
+    """A rule that spoke, with what the load found out about its package."""
     rule: dict[str, Any] = {"package": name, "code": code, "effect": effect}
     if package is not None:
         rule["file"] = package.file

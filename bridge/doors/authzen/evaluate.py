@@ -1,0 +1,108 @@
+"""From AuthZEN tuples to the items of a reply: who answers which tuple, and what the answers come to."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from bridge.config.settings import AuthzenSection
+from bridge.doors._callers import AuthenticatedCaller
+from bridge.doors.authzen.plain import plan_plain
+from bridge.doors.authzen.plan import ISSUANCE, Plan, plan
+from bridge.doors.authzen.shape import Item, issuance_item, refused_item, tuple_item
+from bridge.errors import MalformedRequest
+from bridge.model.authzen import Evaluations, Misfit, Semantic, Tuple
+from bridge.model.times import now_ms, uuid7
+from bridge.pdp.decide import Answered, Decide
+from bridge.pdp.gather import Call, encode
+from bridge.pdp.record_tuples import Told
+from bridge.pdp.tuples import Question, Tuples
+
+MALFORMED = "malformed"
+
+
+class Evaluate:
+    """Answers the tuples of one request. `ceiling_s`: the operator's bound on lifetimes."""
+
+    def __init__(self, decide: Decide, tuples: Tuples, section: AuthzenSection, ceiling_s: int | None) -> None:
+        self._decide, self._tuples = decide, tuples
+        self._capabilities, self._ceiling_s = section.capabilities, ceiling_s
+        self._plain = {(one.resource_type, one.action): one for one in section.plain_scopes}
+
+    async def __call__(self, asked: Evaluations, call: Call, caller: AuthenticatedCaller) -> bytes:
+        """The reply's body. MalformedRequest: the request as a whole is at fault; CallerRefused: a grant type is."""
+        batch_id = uuid7(now_ms())
+        planned = self._planned(asked, call, batch_id)
+        for asking in planned.askings:
+            caller.require_grant_type(asking.request["grant_type"])
+        if asked.single and isinstance(misfit := planned.refused.get(0), Misfit):
+            raise MalformedRequest([("", misfit.reason)])
+        answered, told = await asyncio.gather(
+            self._decide(planned.askings) if planned.askings else _none(),
+            self._tuples(call, batch_id, questions) if (questions := _others(asked, planned)) else _none(),
+        )
+        try:
+            items = {**self._issuance_items(planned, answered), **_other_items(told, planned)}
+            reply = [items[number] for number in range(len(asked.items))]
+            return encode(reply[0] if asked.single else {"evaluations": _until(asked.semantic, reply)})
+        except Exception:
+            self._decide.unsaid(call, answered)
+            raise
+
+    def _planned(self, asked: Evaluations, call: Call, batch_id: str) -> Plan:
+        tuples = {number: item for number, item in enumerate(asked.items) if isinstance(item, Tuple)}
+        gated = {number: item for number, item in tuples.items() if item.resource["type"] == ISSUANCE}
+        plain = {n: found for n, item in tuples.items() if (found := self._plain.get(_kind(item))) is not None}
+        misfits = {number: item for number, item in enumerate(asked.items) if isinstance(item, Misfit)}
+        first = plan(gated, call, batch_id, self._capabilities)
+        second = plan_plain({n: (tuples[n], form) for n, form in plain.items()}, call, batch_id, len(first.askings))
+        return Plan(
+            first.askings + second.askings,
+            {**first.places, **second.places},
+            {**misfits, **first.refused, **second.refused},
+        )
+
+    def _issuance_items(self, planned: Plan, answered: Sequence[Answered]) -> dict[int, Item]:
+        return {
+            number: issuance_item(place, planned.askings[place.asking], answered[place.asking], self._ceiling_s, number)
+            for number, place in planned.places.items()
+        }
+
+
+def _kind(item: Tuple) -> tuple[str, str]:
+    return item.resource["type"], item.action["name"]
+
+
+async def _none() -> list[Any]:
+    return []
+
+
+def _others(asked: Evaluations, planned: Plan) -> list[Question]:
+    """The tuples that are not about issuance, and those that no policy is asked about."""
+    return [
+        Question(number, item.document() if isinstance(item, Tuple) else None, _code(planned.refused.get(number)))
+        for number, item in enumerate(asked.items)
+        if number not in planned.places
+    ]
+
+
+def _code(refused: str | Misfit | None) -> str | None:
+    return MALFORMED if isinstance(refused, Misfit) else refused
+
+
+def _other_items(told: Sequence[Told], planned: Plan) -> dict[int, Item]:
+    def item(one: Told) -> Item:
+        why = planned.refused.get(one.number)
+        if isinstance(why, Misfit):
+            return refused_item(why)
+        return tuple_item(permit=one.permit, context=one.context, code=one.code)
+
+    return {one.number: item(one) for one in told}
+
+
+def _until(semantic: Semantic, items: list[Item]) -> list[Item]:
+    """The items that are answered. One that failed is no permit, so it ends a batch that any denial ends."""
+    if semantic is Semantic.EXECUTE_ALL:
+        return items
+    last = semantic is Semantic.PERMIT_ON_FIRST_PERMIT
+    stops = (number for number, item in enumerate(items) if item["decision"] is last)
+    return items[: next(stops, len(items)) + 1]

@@ -1,0 +1,197 @@
+"""From AuthZEN tuples to issuance requests: one input document per subject, target, context and gate.
+
+AuthZEN Profile for OAuth 2.0 Token Issuance, and its binding for token exchange. A scope tuple belongs to the first
+gate of its subject at its own target; where that target has none (two-level exchange), to its subject's first gate in
+the batch, whose answer then counts for it too.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.doors._body import bound_list
+from bridge.doors.authzen.context import checked_context, members_of
+from bridge.errors import MalformedRequest
+from bridge.model.authzen import Misfit, Tuple
+from bridge.model.decision import Code
+from bridge.model.entry import canonical
+from bridge.model.gate import Gate, parse_gate
+from bridge.pdp.gather import Asking, Batch, Call, Terms, encode
+
+ISSUANCE = "audience"
+"""The `resource.type` of tuples about issuance."""
+SUBJECT_TYPES = ("user", "client", "workload")
+MAX_SCOPES = 256
+MAX_DOCUMENTS_BYTES = 8 * 1024 * 1024
+_IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
+_Party = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an item's answer is found: in which of the askings, for which scope (None: the gate)."""
+
+    asking: int
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be asked for the issuance tuples of one request, and where each item finds its answer.
+
+    `refused`: items that no policy is asked about, and why.
+    """
+
+    askings: tuple[Asking, ...]
+    places: Mapping[int, Place]
+    refused: Mapping[int, Code | Misfit]
+
+
+@dataclass(slots=True)
+class _Document:
+    """One input document in the making. `borrowed`: whose gate counts, when that is another document's."""
+
+    item: Tuple
+    gate: Gate
+    borrowed: int | None = None
+    items: list[int] = field(default_factory=list)
+    scopes: dict[str, None] = field(default_factory=dict)
+
+
+def plan(tuples: Mapping[int, Tuple], call: Call, batch_id: str, capabilities: Sequence[str]) -> Plan:
+    """The askings for these issuance tuples (by number of the item). MalformedRequest: the default context is at fault.
+
+    `capabilities`: of these a caller must declare one to be sent critical claims.
+    """
+    return _Planner(tuples, call, batch_id, capabilities).plan()
+
+
+class _Planner:
+    def __init__(self, tuples: Mapping[int, Tuple], call: Call, batch_id: str, capabilities: Sequence[str]) -> None:
+        self._call, self._batch_id, self._capabilities = call, batch_id, frozenset(capabilities)
+        self._refused: dict[int, Code | Misfit] = {}
+        self._checked: dict[int, Mapping[str, Any]] = {}
+        self._tuples = {number: item for number, item in tuples.items() if self._fits(number, item)}
+        self._gates = {n: gate for n, item in self._tuples.items() if (gate := parse_gate(item.action["name"]))}
+        self._scopes = {n: item.action["name"] for n, item in self._tuples.items() if n not in self._gates}
+        bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
+        self._documents: list[_Document] = []
+        self._known: dict[bytes, int] = {}
+        self._places: dict[int, Place] = {}
+
+    def plan(self) -> Plan:
+        for number, gate in self._gates.items():
+            self._add_gate(number, gate)
+        for number in self._scopes:
+            self._add_scope(number)
+        contexts = {id(d.item.context): len(encode(d.item.context)) for d in self._documents}
+        if sum(contexts[id(d.item.context)] for d in self._documents) > MAX_DOCUMENTS_BYTES:
+            text = f"its {len(self._documents)} input documents would have more than {MAX_DOCUMENTS_BYTES} bytes"
+            raise MalformedRequest([("/evaluations", text)], status=413)
+        return Plan(tuple(map(self._asking, self._documents)), self._places, self._refused)
+
+    def _fits(self, number: int, item: Tuple) -> bool:
+        problem = fitting(item, self._checked)
+        if problem is None and item.subject["type"] not in SUBJECT_TYPES:
+            problem = f"subject.type must be one of {', '.join(SUBJECT_TYPES)}"
+        if problem is not None:
+            self._refused[number] = Misfit(problem)
+        return problem is None
+
+    def _add_gate(self, number: int, gate: Gate) -> None:
+        at = self._document(self._tuples[number], gate, None)
+        self._documents[at].items.append(number)
+        self._places[number] = Place(at, None)
+
+    def _add_scope(self, number: int) -> None:
+        item = self._tuples[number]
+        first = self._first_gate(item)
+        if first is None:
+            self._refused[number] = Code.GATE_MISSING
+            return
+        at = self._places[first].asking
+        if not _same_document(self._tuples[first], item):
+            at = self._document(item, self._gates[first], at)
+        scope = item.action["name"]
+        self._documents[at].items.append(number)
+        self._documents[at].scopes[scope] = None
+        self._places[number] = Place(at, scope)
+
+    def _first_gate(self, item: Tuple) -> int | None:
+        of_subject = [n for n in self._gates if _party(self._tuples[n]) == _party(item)]
+        at_target = [n for n in of_subject if self._tuples[n].resource["id"] == item.resource["id"]]
+        return next(iter(at_target or of_subject), None)
+
+    def _document(self, item: Tuple, gate: Gate, borrowed: int | None) -> int:
+        """The number of the document, which is made where there is none yet."""
+        key = canonical([borrowed, str(gate), item.resource["id"]]) + encode([item.subject, item.context])
+        if key not in self._known:
+            self._known[key] = len(self._documents)
+            self._documents.append(_Document(item, gate, borrowed))
+        return self._known[key]
+
+    def _asking(self, document: _Document) -> Asking:
+        item = document.item
+        request = {
+            "grant_type": document.gate.grant_type,
+            "token_type": document.gate.token_type,
+            "phase": "token",
+            "subject": item.subject,
+            **members_of(item.subject, item.context),
+            "scopes": list(dict.fromkeys(self._scopes.values())),
+            "audience": [item.resource["id"]],
+        }
+        if document.gate.grant_type == "token_exchange" and (actor := self._requesting_party(item)) is not None:
+            request["actor"] = actor
+        terms = Terms(
+            scopes=tuple(document.scopes),
+            targets=tuple(dict.fromkeys(item.resource["id"] for item in self._tuples.values())),
+            crit=bool(self._capabilities & _declared(item.context)),
+            gate_of=document.borrowed,
+        )
+        return Asking(request, self._call, terms, Batch(self._batch_id, tuple(sorted(document.items))))
+
+    def _requesting_party(self, item: Tuple) -> Mapping[str, Any] | None:
+        """Of an exchange: the subject of the second gate; where one gate suffices, that party acts for itself."""
+        exchanges = [self._tuples[n] for n, gate in self._gates.items() if gate.grant_type == "token_exchange"]
+        others = [other.subject for other in exchanges if _party(other) != _party(exchanges[0])]
+        if others:
+            return others[0]
+        client = item.context.get("client_id", item.subject["id"])
+        return item.subject if item.subject["type"] != "user" and client == item.subject["id"] else None
+
+
+def fitting(item: Tuple, checked: dict[int, Mapping[str, Any]]) -> str | None:
+    """Why the tuple cannot be put to the policies; MalformedRequest when that lies in the default context.
+
+    `checked`: the contexts that were looked at, by identity, since most items share the default one.
+    """
+    for name, entity in (("subject", item.subject), ("resource", item.resource)):
+        if not _IDENTIFIER.fullmatch(entity["id"]):
+            return f"{name}.id must have 1 to 512 characters and no control characters"
+    if id(item.context) in checked:
+        return None
+    try:
+        checked_context(item.context)
+    except MalformedRequest as fault:
+        if item.inherited:
+            raise
+        return str(fault)
+    checked[id(item.context)] = item.context
+    return None
+
+
+def _party(item: Tuple) -> _Party:
+    return item.subject["type"], item.subject["id"]
+
+
+def _same_document(one: Tuple, other: Tuple) -> bool:
+    same = one.resource["id"] == other.resource["id"] and encode(one.subject) == encode(other.subject)
+    return same and (one.context is other.context or encode(one.context) == encode(other.context))
+
+
+def _declared(context: Mapping[str, Any]) -> frozenset[str]:
+    issuance = context.get("issuance")
+    declared = issuance.get("capabilities") if isinstance(issuance, dict) else None
+    return frozenset(one for one in declared if isinstance(one, str)) if isinstance(declared, list) else frozenset()
