@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from bench import evidence, policies, targets
+from bench import authzen, evidence, policies, targets
 from bench.report import machine, print_main, print_sizes
 from bridge.engines._child import ENVIRONMENT
 from bridge.pdp.gather import encode
 
 HERE = Path(__file__).resolve().parents[1]
 AT_ONCE = (1, 16, 64)
+PARTS = ("main", "authzen", "sizes")
 PACKAGES = 1000
 BODIES = 200
 SIZES: tuple[tuple[policies.Kind, int], ...] = (
@@ -44,6 +45,8 @@ def main() -> int:
                 return 0
             if "main" in options.parts:
                 _main_part(Path(scratch), options)
+            if "authzen" in options.parts:
+                _authzen_part(Path(scratch), options)
             if "sizes" in options.parts:
                 _sizes_part(Path(scratch), options)
         except RuntimeError as error:
@@ -55,11 +58,12 @@ def main() -> int:
 def _main_part(scratch: Path, options: argparse.Namespace) -> None:
     folder = policies.write(scratch / "policies", "scopes", PACKAGES)
     bodies = _bodies(folder)
+    asked = [targets.question(body) for body in bodies]
     bundle = targets.write_bundle(scratch / "bundle.tar.gz", folder.path)
     with contextlib.ExitStack() as stack:
         plans = {
-            "OPA": stack.enter_context(targets.opa_alone(scratch / "opa", bundle, bodies, {})),
-            "OPA as our child": stack.enter_context(targets.opa_alone(scratch / "child", bundle, bodies, ENVIRONMENT)),
+            "OPA": stack.enter_context(targets.opa_alone(scratch / "opa", bundle, asked, {})),
+            "OPA as our child": stack.enter_context(targets.opa_alone(scratch / "child", bundle, asked, ENVIRONMENT)),
             "bridge": stack.enter_context(targets.bridge(scratch / "bridge", folder.path, bodies, HERE)),
         }
         if options.workers > 1:
@@ -70,6 +74,21 @@ def _main_part(scratch: Path, options: argparse.Namespace) -> None:
             plans[name] = stack.enter_context(targets.bridge(scratch / f"other-{number}", folder.path, bodies, code))
         slices = _interleaved(plans, options.at_once, options)
     print_main(slices, options.at_once, baseline="OPA", title=f"{PACKAGES:,} scope packages; gate and five scopes")
+
+
+def _authzen_part(scratch: Path, options: argparse.Namespace) -> None:
+    folder = policies.write(scratch / "authzen-policies", "scopes", PACKAGES)
+    bodies = [authzen.batch(body) for body in _bodies(folder)]
+    asked = [authzen.question(body) for body in bodies]
+    bundle = targets.write_bundle(scratch / "authzen.tar.gz", folder.path)
+    with contextlib.ExitStack() as stack:
+        bridge = targets.bridge(scratch / "authzen-bridge", folder.path, bodies, HERE, door=targets.AUTHZEN)
+        plans = {
+            "OPA": stack.enter_context(targets.opa_alone(scratch / "authzen-opa", bundle, asked, {})),
+            "bridge": stack.enter_context(bridge),
+        }
+        slices = _interleaved(plans, options.at_once, options)
+    print_main(slices, options.at_once, baseline="OPA", title="AuthZEN batches of one gate and five scopes")
 
 
 def _sizes_part(scratch: Path, options: argparse.Namespace) -> None:
@@ -114,7 +133,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=None, help="slices for each target (default 5)")
     parser.add_argument("--seconds", type=float, default=None, help="length of a slice (default 2)")
     parser.add_argument("--at-once", type=int, nargs="+", default=list(AT_ONCE), help="requests in flight")
-    parser.add_argument("--parts", nargs="+", choices=("main", "sizes"), default=["main", "sizes"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--folder", type=Path, default=None, help="where the log is written: the disk that is measured")
     parser.add_argument("--workers", type=int, default=2, help="also a bridge with so many (default 2; 1: not)")
     parser.add_argument(

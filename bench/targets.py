@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,6 +16,7 @@ import orjson
 import psutil
 
 from bench.policies import ISSUER
+from bridge.doors.authzen.door import EVALUATIONS_PATH
 from bridge.doors.native import PATH as NATIVE_PATH
 from bridge.engines._child import command
 from bridge.kernel import ENTRYPOINT
@@ -28,18 +30,30 @@ from bridge.policy.opa import find_opa
 START_S = 180.0
 TOKEN, CALLER = "bench", "token-service"
 
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where the bridge is asked, and what every answer must hold `times` times."""
+
+    path: str
+    expected: str
+    times: int
+
+
+NATIVE = Door(NATIVE_PATH, '"outcome":"allow"', 6)
+AUTHZEN = Door(EVALUATIONS_PATH, '"decision":true', 5)
 Plan = dict[str, Any]
 """A target as the load generator reads it: address, requests, expected, times, pids."""
 
 
 @contextlib.contextmanager
-def opa_alone(folder: Path, bundle: Path, bodies: Sequence[bytes], environment: dict[str, str]) -> Iterator[Plan]:
-    """OPA as the bridge starts its child, but for the environment; asked with the documents that the bridge makes."""
+def opa_alone(folder: Path, bundle: Path, questions: Sequence[bytes], environment: dict[str, str]) -> Iterator[Plan]:
+    """OPA as the bridge starts its child, but for the environment; asked the `questions` that the bridge would ask."""
     folder.mkdir()
     socket = folder / "opa.sock"
     arguments = command(find_opa(), bundle, socket)
     with _running(arguments, environment, folder / "log") as process:
-        requests = [_http(f"/v1/data/{ENTRYPOINT}?strict-builtin-errors=true", _question(body)) for body in bodies]
+        requests = [_http(f"/v1/data/{ENTRYPOINT}?strict-builtin-errors=true", question) for question in questions]
         plan = _plan(str(socket), requests, '"code":"', 6, {"opa": [process.pid]})
         _wait_for(socket.exists, process, folder / "log")
         time.sleep(1.0)
@@ -47,7 +61,9 @@ def opa_alone(folder: Path, bundle: Path, bodies: Sequence[bytes], environment: 
 
 
 @contextlib.contextmanager
-def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, workers: int = 1) -> Iterator[Plan]:
+def bridge(
+    folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, workers: int = 1, door: Door = NATIVE
+) -> Iterator[Plan]:
     """The bridge of the checkout `code`: durable log, one caller with a bearer token, an OPA child for each worker."""
     folder.mkdir()
     caller = {
@@ -75,8 +91,8 @@ def bridge(folder: Path, policies: Path, bodies: Sequence[bytes], code: Path, wo
         children = psutil.Process(process.pid).children(recursive=True)
         opas = [child.pid for child in children if child.name() == "opa"]
         ours = [process.pid, *(child.pid for child in children if child.pid not in opas)]
-        requests = [_http(NATIVE_PATH, body, f"Authorization: Bearer {TOKEN}\r\n") for body in bodies]
-        yield _plan(port, requests, '"outcome":"allow"', 6, {"bridge": ours, "opa": opas})
+        requests = [_http(door.path, body, f"Authorization: Bearer {TOKEN}\r\n") for body in bodies]
+        yield _plan(port, requests, door.expected, door.times, {"bridge": ours, "opa": opas})
 
 
 class Generator:
@@ -151,7 +167,7 @@ def _port(log: Path, workers: int) -> int | None:
     return ports[0] if len(ports) == workers else None
 
 
-def _question(body: bytes) -> bytes:
+def question(body: bytes) -> bytes:
     """The query that the bridge makes of `body`."""
     at = now_ms()
     request = IssuanceRequest.model_validate_json(body)
