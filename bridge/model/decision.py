@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.model.verdict import Finding, Limit, Requirement
+from bridge.model.limit import Limit
+from bridge.model.verdict import Finding, Requirement
 
 VALID_FOR_MS = 30_000
 """A decision is good for one token minted within this time."""

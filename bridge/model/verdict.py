@@ -4,36 +4,17 @@ For `allow`, whatever is not plainly a yes is no. For `deny` it is the other way
 absent, false or empty denies. Every other ill-shaped rule fails its package.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
-from bridge.model import scope as scopes
+from bridge.model.limit import MAX_TEXT, IllShaped, Limit, is_seconds, is_strings, read_claims, read_limit
 from bridge.model.times import parse_rfc3339
 
 FIELDS: Final = ("allow", "deny", "require", "limit", "claims", "crit")
-PROTOCOL_CLAIMS: Final = frozenset(
-    [
-        "iss",
-        "iat",
-        "jti",
-        "sub",
-        "aud",
-        "exp",
-        "nbf",
-        "scope",
-        "client_id",
-        "cnf",
-        "act",
-        "may_act",
-        "authorization_details",
-    ]
-)
 EXCEPTION_KINDS: Final = ("waiver", "break_glass")
 _KNOWN: Final = frozenset(FIELDS)
 MAX_FINDINGS: Final = 64
-MAX_TEXT: Final = 256
-MAX_LIFETIME_S: Final = 2**53 - 1
 
 Requirement = str | dict[str, Any]
 """`"consent"`, or an object of `acr_values`, `max_age` (s), `amr`."""
@@ -59,16 +40,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """How a package narrows what is issued. None: it says nothing about that."""
-
-    token_lifetime: int | None = None
-    granted_scope: frozenset[str] | None = None
-    audience: tuple[str, ...] | None = None
-    authorization_details: tuple[dict[str, Any], ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the package `package` said. With `error` set it failed: it grants nothing, whatever else stands here."""
 
@@ -86,13 +57,6 @@ class Verdict:
     error_code: str = "policy_error"
 
 
-NO_LIMIT: Final = Limit()
-
-
-class _IllShaped(Exception):
-    """A rule has a value that the policy contract does not know."""
-
-
 def read_verdict(package: str, rules: object, now_ms: int) -> Verdict:
     """The verdict in `rules` (rule name -> JSON value, absent when undefined), at the instant `now_ms`.
 
@@ -103,9 +67,9 @@ def read_verdict(package: str, rules: object, now_ms: int) -> Verdict:
     deny, warn = _read_deny(rules, now_ms)
     try:
         if unknown := rules.keys() - _KNOWN:
-            raise _IllShaped(f"unknown rules {sorted(map(str, unknown))}")
+            raise IllShaped(f"unknown rules {sorted(map(str, unknown))}")
         allow, dropped, reasons = _read_allow(rules, now_ms)
-        claims, crit = _read_claims(rules)
+        claims, crit = read_claims(rules)
         return Verdict(
             package=package,
             allow=allow,
@@ -114,11 +78,11 @@ def read_verdict(package: str, rules: object, now_ms: int) -> Verdict:
             dropped=dropped,
             dropped_exceptions=reasons,
             require=_read_require(rules),
-            limit=_read_limit(rules),
+            limit=read_limit(rules),
             claims=claims,
             crit=crit,
         )
-    except _IllShaped as fault:
+    except IllShaped as fault:
         return Verdict(package, deny=deny, warn=warn, error=str(fault))
 
 
@@ -129,18 +93,18 @@ def _read_allow(
     if isinstance(value, bool):
         return ((Finding("allow"),) if value else ()), (), ()
     if not isinstance(value, list):
-        raise _IllShaped("allow must be a set of findings or a boolean")
+        raise IllShaped("allow must be a set of findings or a boolean")
     if len(value) > MAX_FINDINGS:
-        raise _IllShaped(f"allow has more than {MAX_FINDINGS} findings")
+        raise IllShaped(f"allow has more than {MAX_FINDINGS} findings")
     kept: list[Finding] = []
     dropped: list[Finding] = []
     reasons: list[dict[str, Any]] = []
     for item in value:
         finding = _finding(item)
         if finding is None:
-            raise _IllShaped("allow holds something that is not a finding (an object with a code)")
+            raise IllShaped("allow holds something that is not a finding (an object with a code)")
         if "effective_on" in item:  # whoever writes it here wants a yes that begins later, which nothing gives
-            raise _IllShaped("allow holds a finding with effective_on, which only a deny may have")
+            raise IllShaped("allow holds a finding with effective_on, which only a deny may have")
         exception, reason = None, None
         if "exception" in item:
             exception, reason = _read_exception(item["exception"], now_ms)
@@ -163,7 +127,7 @@ def _read_exception(value: object, now_ms: int) -> tuple[ExceptionPath | None, d
         reason = "the exception has no kind"
     elif not _text(name):
         reason = "the exception has no id"
-    elif not (_strings(approvers) and approvers and len(approvers) <= MAX_FINDINGS and all(map(_text, approvers))):
+    elif not (is_strings(approvers) and approvers and len(approvers) <= MAX_FINDINGS and all(map(_text, approvers))):
         reason = "the exception has no approved_by"
     elif until is None:
         reason = "the exception has no expires in RFC 3339"
@@ -207,103 +171,26 @@ def _finding(item: object) -> Finding | None:
 def _read_require(rules: dict[str, Any]) -> tuple[Requirement, ...]:
     value = rules.get("require", [])
     if not isinstance(value, list) or len(value) > MAX_FINDINGS:
-        raise _IllShaped("require must be a set of requirements")
+        raise IllShaped("require must be a set of requirements")
     for item in value:
         if item == "consent":
             continue
         if not isinstance(item, dict) or not item:
-            raise _IllShaped('a requirement must be "consent" or an object with acr_values, max_age or amr')
+            raise IllShaped('a requirement must be "consent" or an object with acr_values, max_age or amr')
         for name, member in item.items():
             if name in ("acr_values", "amr"):
-                if not _strings(member) or not member:
-                    raise _IllShaped(f"require: {name} must be a list of strings that is not empty")
+                if not is_strings(member) or not member:
+                    raise IllShaped(f"require: {name} must be a list of strings that is not empty")
             elif name == "max_age":
-                if not _integer(member):
-                    raise _IllShaped("require: max_age must be seconds, an integer that is not negative")
+                if not is_seconds(member):
+                    raise IllShaped("require: max_age must be seconds, an integer that is not negative")
             else:
-                raise _IllShaped(f"require: unknown member {str(name)[:64]!r}")
+                raise IllShaped(f"require: unknown member {str(name)[:64]!r}")
     return tuple(value)
-
-
-def _read_limit(rules: dict[str, Any]) -> Limit:
-    value = rules.get("limit", {})
-    if value == {}:
-        return NO_LIMIT
-    if not isinstance(value, dict):
-        raise _IllShaped("limit must be an object")
-    if unknown := sorted(str(name)[:64] for name in value if name not in _LIMITS):
-        raise _IllShaped(f"limit: unknown key {unknown[0]!r}")
-    return Limit(**{name: _LIMITS[name](member) for name, member in value.items()})
-
-
-def _lifetime(member: object) -> int:
-    if not isinstance(member, int) or not _integer(member):
-        raise _IllShaped("limit: token_lifetime must be seconds, an integer that is not negative")
-    return member
-
-
-def _granted_scope(member: object) -> frozenset[str]:
-    tokens = scopes.split(member) if isinstance(member, str) else None
-    if tokens is None:
-        raise _IllShaped("limit: granted_scope must be a space-delimited string of scopes")
-    return frozenset(tokens)
-
-
-def _audience(member: object) -> tuple[str, ...]:
-    if not _strings(member):
-        raise _IllShaped("limit: audience must be an array of strings")
-    return tuple(sorted(set(member)))
-
-
-def _details(member: object) -> tuple[dict[str, Any], ...]:
-    objects = isinstance(member, list) and all(isinstance(d, dict) and isinstance(d.get("type"), str) for d in member)
-    if not isinstance(member, list) or not objects or not writable(member):
-        raise _IllShaped("limit: authorization_details must be an array of objects with a type, not nested too deep")
-    return tuple(member)
-
-
-_LIMITS: Final[dict[str, Callable[[object], Any]]] = {
-    "token_lifetime": _lifetime,
-    "granted_scope": _granted_scope,
-    "audience": _audience,
-    "authorization_details": _details,
-}
-
-
-def _read_claims(rules: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    claims, crit = rules.get("claims", {}), rules.get("crit", [])
-    if claims == {} and crit == []:
-        return {}, ()
-    if not isinstance(claims, dict):
-        raise _IllShaped("claims must be an object")
-    if reserved := sorted(PROTOCOL_CLAIMS & claims.keys()):
-        raise _IllShaped(f"claims: {', '.join(reserved)} belong to the protocol")
-    if not writable(claims):
-        raise _IllShaped("claims are nested too deep or hold a number beyond 64 bits, which readers would round")
-    if not _strings(crit):
-        raise _IllShaped("crit must be a set of claim names")
-    if unknown := sorted(set(crit) - claims.keys()):
-        raise _IllShaped(f"crit: {', '.join(unknown)[:MAX_TEXT]} not in claims")
-    return claims, tuple(sorted(set(crit)))
 
 
 def _text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_TEXT
-
-
-def _strings(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
-
-
-def _integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LIFETIME_S
-
-
-def writable(item: object, depth: int = 100) -> bool:
-    """Whether `item` can go out as it is. An integer beyond 64 bits has become a float when the answer was read."""
-    if isinstance(item, (dict, list)):
-        return depth > 0 and all(writable(i, depth - 1) for i in (item.values() if isinstance(item, dict) else item))
-    return not (isinstance(item, float) and abs(item) >= 2**63)
 
 
 def _sorted(findings: "set[Finding] | list[Finding]") -> tuple[Finding, ...]:

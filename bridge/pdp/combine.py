@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
+from bridge.model.limit import Limit
 from bridge.model.scope import is_scope_token
-from bridge.model.verdict import Finding, Limit, Requirement, Verdict
+from bridge.model.verdict import Finding, Requirement, Verdict
 from bridge.pdp import details, narrow
 from bridge.pdp.gather import NATIVE, Bare, Terms
 from bridge.pdp.require import unmet

@@ -7,11 +7,12 @@ from typing import Any
 
 from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact, fit
+from bridge.model.limit import NO_LIMIT, Limit
 from bridge.model.mask import mask_pointers
 from bridge.model.personal import Hiding, Personal
 from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
-from bridge.model.verdict import NO_LIMIT, Finding, Limit, Verdict
+from bridge.model.verdict import Finding, Verdict
 from bridge.pdp import details
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch

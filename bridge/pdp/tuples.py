@@ -12,10 +12,10 @@ from typing import Any
 import structlog
 
 from bridge.model.decision import Code, Outcome
+from bridge.model.limit import writable
 from bridge.model.mask import SecretMask
 from bridge.model.policy import PolicySet, resource_package
 from bridge.model.times import now_ms, uuid7
-from bridge.model.verdict import writable
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask

@@ -12,8 +12,8 @@ import pytest
 
 from bridge.engines.opa import OpaServer
 from bridge.errors import EngineTimeout, EngineUnavailable, EvaluationFailed
+from bridge.model.limit import Limit
 from bridge.model.policy import PolicySet
-from bridge.model.verdict import Limit
 from bridge.pdp.evaluate import Ask, Verdicts, evaluate
 from bridge.ports import Engine
 

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.model.limit import PROTOCOL_CLAIMS
 from bridge.model.scope import is_scope_token, split
-from bridge.model.verdict import FIELDS, PROTOCOL_CLAIMS, read_verdict
+from bridge.model.verdict import FIELDS, read_verdict
 from tests.property import oracle
 from tests.property.questions import NOW_MS, arbitrary_json, rules
 

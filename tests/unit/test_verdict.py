@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bridge.model.limit import PROTOCOL_CLAIMS
 from bridge.model.times import parse_rfc3339
-from bridge.model.verdict import MAX_FINDINGS, PROTOCOL_CLAIMS, Verdict, read_verdict
+from bridge.model.verdict import MAX_FINDINGS, Verdict, read_verdict
 
 _PARSED = parse_rfc3339("2026-06-01T12:00:00Z")
 assert _PARSED is not None
