@@ -82,7 +82,8 @@ def breaches(decision: Mapping[str, Any] | None, minted: Minted, *, overruled: b
     valid_until = (parse_rfc3339(decision["time"]) or 0) + VALID_FOR_MS
     if minted.at_ms is not None and minted.at_ms > valid_until + LEEWAY_MS:
         found.add(Violation.LATE)
-    granted = decision["granted_scopes"]
+    # Of an AuthZEN request that names no scopes, the limit may: then it is what was granted.
+    granted = [*decision["granted_scopes"], *decision["limit"].get("granted_scope", "").split()]
     if minted.scopes is not None and not any(map(is_hidden, granted)) and not set(minted.scopes) <= set(granted):
         found.add(Violation.MORE_SCOPES)
     lifetime = decision["limit"].get("token_lifetime")

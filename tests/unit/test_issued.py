@@ -70,6 +70,12 @@ def test_scopes(scopes: list[str], more: bool) -> None:
     assert found(scopes=scopes) == (["more_scopes"] if more else [])
 
 
+@pytest.mark.parametrize(("scopes", "more"), [(["read"], False), (["read", "write"], False), (["read", "admin"], True)])
+def test_scopes_that_only_the_limit_of_a_gate_names(scopes: list[str], more: bool) -> None:
+    entry = decision(granted_scopes=[], limit={"granted_scope": "read write"})
+    assert found(entry, scopes=scopes) == (["more_scopes"] if more else [])
+
+
 @pytest.mark.parametrize(
     ("at", "exp_ms", "longer"),
     [
