@@ -4,8 +4,8 @@ The gate must allow. A scope is granted when its package allows, denies nothing,
 Nothing is ever broader than what was asked for.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
@@ -19,12 +19,16 @@ from bridge.pdp.require import unmet
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the answer may depend on beside the verdicts: the input document, its time, the ceiling on lifetimes (s)."""
+    """What the answer may depend on beside the verdicts: the input document, its time, the ceiling on lifetimes (s).
+
+    `within`: the scopes that the batch's other documents leave (None: all of them).
+    """
 
     document: Mapping[str, Any]
     now_ms: int
     max_token_lifetime_s: int | None = None
     terms: Terms = NATIVE
+    within: frozenset[str] | None = None
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -60,6 +64,8 @@ class Question:
 
 def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
     """The decision on `question`, from the gate's verdict and each scope's (None or missing: no package has it)."""
+    if question.within is not None:
+        gate = _narrower(gate, question.within)
     refused = _refusal(gate, question)
     if refused:
         return _gate_denied(question, refused, verdicts)
@@ -98,6 +104,24 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
     )
 
 
+def left_by_others(decisions: Sequence[Decision]) -> list[frozenset[str] | None]:
+    """For each document of a batch: the scopes that all packages which count in the other ones leave (None: all).
+
+    One token comes of a batch, and where scopes were asked for, no item of the reply can tell a `granted_scope`.
+    """
+    own = [
+        [a.limit.granted_scope for a in (d.gate, *d.scopes.values()) if a.outcome is Outcome.ALLOW] for d in decisions
+    ]
+    sets = [[limit for limit in limits if limit is not None] for limits in own]
+    others = [[one for j, limits in enumerate(sets) if j != i for one in limits] for i in range(len(sets))]
+    return [frozenset.intersection(*limits) if limits else None for limits in others]
+
+
+def _narrower(gate: Verdict, within: frozenset[str]) -> Verdict:
+    own = gate.limit.granted_scope
+    return replace(gate, limit=replace(gate.limit, granted_scope=within if own is None else own & within))
+
+
 def _gate_alone(gate: Verdict, question: Question) -> ScopeDecision:
     """The answer of a gate that allows, for the request itself: what it requires may still be missing."""
     missing = _unique(unmet(gate.require, question.document, None, question.now_ms)) if gate.require else ()
@@ -127,10 +151,15 @@ def _grants_nothing(verdict: Verdict, question: Question) -> Code | None:
         return Code.INEXPRESSIBLE
     if verdict.crit and not question.terms.crit:
         return Code.CRIT_UNDECLARED
-    audience = verdict.limit.audience
-    if question.is_authzen and audience is not None and not set(audience) & set(question.audience):
-        return Code.NO_AUDIENCE  # each item carries the audience of its own package
-    return None
+    return _leaves_nothing(verdict.limit, question) if question.is_authzen else None
+
+
+def _leaves_nothing(limit: Limit, question: Question) -> Code | None:
+    """Whether the package's own item of an AuthZEN reply would say "nothing", which nobody can be told with a yes."""
+    if limit.audience is not None and not set(limit.audience) & set(question.audience):
+        return Code.NO_AUDIENCE
+    # An empty `granted_scope` is no scope of RFC 6749, section 3.3, and could be read as "no limit".
+    return Code.NARROWED if limit.granted_scope == frozenset() and not question.document["scopes"] else None
 
 
 def _needs_no_words(verdict: Verdict, question: Question, bare: Bare) -> bool:

@@ -22,7 +22,7 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import Question, combine, left_by_others
 from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
@@ -40,6 +40,10 @@ class Answered:
     time_ms: int
     decision: Decision
     receipt: Receipt | None
+
+
+_Combined = tuple[Decision, Verdicts | None, str | None]
+"""A decision, by which verdicts, and what to tell the operator of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,9 @@ class Decide:
         engine_s = time.monotonic() - asked
         note(self._metrics.step, "engine", engine_s)
         engine, judged = self._engine.status(), list[_Judged]()
+        found = self._combined(list(zip(askings, documents, strict=True)), said, at)
         for number, (asking, document) in enumerate(zip(askings, documents, strict=True)):
-            decision, verdicts, fault = self._combine(asking, document, number, said, at)
+            decision, verdicts, fault = found[number]
             at_gate = asking.terms.gate_of
             if at_gate is not None and judged[at_gate].decision.gate.outcome is not Outcome.ALLOW:
                 decision = _without_gate(decision)
@@ -143,9 +148,26 @@ class Decide:
             judged.append(_Judged(*self._recorder.record(decision, facts)))
         return judged
 
+    def _combined(
+        self, asked: Sequence[tuple[Asking, dict[str, Any]]], said: Answers | Fault, at: int
+    ) -> list[_Combined]:
+        """Each document's own decision; then anew where a package of another document narrows the scopes."""
+        found = [self._combine(asking, document, n, said, at) for n, (asking, document) in enumerate(asked)]
+        if len(found) > 1:
+            for number, within in enumerate(left_by_others([decision for decision, *_ in found])):
+                if within is not None:
+                    found[number] = self._combine(*asked[number], number, said, at, within)
+        return found
+
     def _combine(
-        self, asking: Asking, document: dict[str, Any], number: int, said: Answers | Fault, at: int
-    ) -> tuple[Decision, Verdicts | None, str | None]:
+        self,
+        asking: Asking,
+        document: dict[str, Any],
+        number: int,
+        said: Answers | Fault,
+        at: int,
+        within: frozenset[str] | None = None,
+    ) -> _Combined:
         """The decision by policy; or the denial that stands for a fault, with what to tell the operator."""
         scopes, terms = asking.scopes, asking.terms
         if isinstance(said, Fault):
@@ -155,7 +177,7 @@ class Decide:
         except EngineTimeout as error:
             return deny_all(scopes, Code.DEADLINE), None, str(error)
         try:
-            question = Question(document, at, self._limits.max_token_lifetime_s, terms)
+            question = Question(document, at, self._limits.max_token_lifetime_s, terms, within)
             return combine(question, verdicts.gate, verdicts.scopes), verdicts, None
         except Exception as error:
             log.exception("merging_defect", decision_id=document["id"])
