@@ -15,7 +15,6 @@ from bridge.doors.authzen.context import checked_context, members_of
 from bridge.errors import MalformedRequest
 from bridge.model.authzen import Misfit, Tuple
 from bridge.model.decision import Code
-from bridge.model.entry import canonical
 from bridge.model.gate import Gate, parse_gate
 from bridge.pdp.gather import Asking, Batch, Call, Terms, encode
 
@@ -23,9 +22,10 @@ ISSUANCE = "audience"
 """The `resource.type` of tuples about issuance."""
 SUBJECT_TYPES = ("user", "client", "workload")
 MAX_SCOPES = 256
-MAX_DOCUMENTS_BYTES = 8 * 1024 * 1024
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 _Party = tuple[str, str]
+_Identity = tuple[str, str, str, int, int]
+_Key = tuple[int | None, Gate, _Identity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,36 @@ def plan(tuples: Mapping[int, Tuple], call: Call, batch_id: str, capabilities: S
     return _Planner(tuples, call, batch_id, capabilities).plan()
 
 
+class _Alike:
+    """Numbers JSON values, equal ones alike; the default that many items share is looked at once."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[int, int] = {}
+        self._by_text: dict[bytes, int] = {}
+
+    def __call__(self, value: Any) -> int:
+        """`value` must outlive this."""
+        if id(value) not in self._by_identity:
+            self._by_identity[id(value)] = self._by_text.setdefault(encode(value), len(self._by_text))
+        return self._by_identity[id(value)]
+
+
 class _Planner:
     def __init__(self, tuples: Mapping[int, Tuple], call: Call, batch_id: str, capabilities: Sequence[str]) -> None:
         self._call, self._batch_id, self._capabilities = call, batch_id, frozenset(capabilities)
         self._refused: dict[int, Code | Misfit] = {}
         self._checked: dict[int, Mapping[str, Any]] = {}
         self._tuples = {number: item for number, item in tuples.items() if self._fits(number, item)}
-        self._gates = {n: gate for n, item in self._tuples.items() if (gate := parse_gate(item.action["name"]))}
+        self._parties = {number: _party(item) for number, item in tuples.items()}
+        self._targets = {number: item.resource["id"] for number, item in tuples.items()}
+        # One that does not fit is its subject's gate all the same, and no other one may stand in for it.
+        self._all_gates = {n: gate for n, item in tuples.items() if (gate := parse_gate(item.action["name"]))}
+        self._gates = {n: gate for n, gate in self._all_gates.items() if n in self._tuples}
         self._scopes = {n: item.action["name"] for n, item in self._tuples.items() if n not in self._gates}
+        self._same_context, self._same_properties = _Alike(), _Alike()
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
-        self._known: dict[bytes, int] = {}
+        self._known: dict[_Key, int] = {}
         self._places: dict[int, Place] = {}
 
     def plan(self) -> Plan:
@@ -85,10 +104,6 @@ class _Planner:
             self._add_gate(number, gate)
         for number in self._scopes:
             self._add_scope(number)
-        contexts = {id(d.item.context): len(encode(d.item.context)) for d in self._documents}
-        if sum(contexts[id(d.item.context)] for d in self._documents) > MAX_DOCUMENTS_BYTES:
-            text = f"its {len(self._documents)} input documents would have more than {MAX_DOCUMENTS_BYTES} bytes"
-            raise MalformedRequest([("/evaluations", text)], status=413)
         return Plan(tuple(map(self._asking, self._documents)), self._places, self._refused)
 
     def _fits(self, number: int, item: Tuple) -> bool:
@@ -107,11 +122,11 @@ class _Planner:
     def _add_scope(self, number: int) -> None:
         item = self._tuples[number]
         first = self._first_gate(item)
-        if first is None:
-            self._refused[number] = Code.GATE_MISSING
+        if first is None or first not in self._gates:
+            self._refused[number] = Code.GATE_MISSING if first is None else Code.GATE_DENIED
             return
         at = self._places[first].asking
-        if not _same_document(self._tuples[first], item):
+        if self._identity(self._tuples[first]) != self._identity(item):
             at = self._document(item, self._gates[first], at)
         scope = item.action["name"]
         self._documents[at].items.append(number)
@@ -119,17 +134,22 @@ class _Planner:
         self._places[number] = Place(at, scope)
 
     def _first_gate(self, item: Tuple) -> int | None:
-        of_subject = [n for n in self._gates if _party(self._tuples[n]) == _party(item)]
-        at_target = [n for n in of_subject if self._tuples[n].resource["id"] == item.resource["id"]]
+        of_subject = [n for n in self._all_gates if self._parties[n] == _party(item)]
+        at_target = [n for n in of_subject if self._targets[n] == item.resource["id"]]
         return next(iter(at_target or of_subject), None)
 
     def _document(self, item: Tuple, gate: Gate, borrowed: int | None) -> int:
         """The number of the document, which is made where there is none yet."""
-        key = canonical([borrowed, str(gate), item.resource["id"]]) + encode([item.subject, item.context])
+        key = (borrowed, gate, self._identity(item))
         if key not in self._known:
             self._known[key] = len(self._documents)
             self._documents.append(_Document(item, gate, borrowed))
         return self._known[key]
+
+    def _identity(self, item: Tuple) -> _Identity:
+        """What makes tuples share an input document."""
+        properties = self._same_properties(item.subject.get("properties"))
+        return (*_party(item), item.resource["id"], properties, self._same_context(item.context))
 
     def _asking(self, document: _Document) -> Asking:
         item = document.item
@@ -158,8 +178,8 @@ class _Planner:
         others = [other.subject for other in exchanges if _party(other) != _party(exchanges[0])]
         if others:
             return others[0]
-        client = item.context.get("client_id", item.subject["id"])
-        return item.subject if item.subject["type"] != "user" and client == item.subject["id"] else None
+        itself = item.subject["type"] != "user" and item.context.get("client_id") in (None, item.subject["id"])
+        return item.subject if itself else None
 
 
 def fitting(item: Tuple, checked: dict[int, Mapping[str, Any]]) -> str | None:
@@ -184,11 +204,6 @@ def fitting(item: Tuple, checked: dict[int, Mapping[str, Any]]) -> str | None:
 
 def _party(item: Tuple) -> _Party:
     return item.subject["type"], item.subject["id"]
-
-
-def _same_document(one: Tuple, other: Tuple) -> bool:
-    same = one.resource["id"] == other.resource["id"] and encode(one.subject) == encode(other.subject)
-    return same and (one.context is other.context or encode(one.context) == encode(other.context))
 
 
 def _declared(context: Mapping[str, Any]) -> frozenset[str]:
