@@ -1,7 +1,7 @@
 """From AuthZEN tuples to the items of a reply: who answers which tuple, and what the answers come to."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.config.settings import AuthzenSection
@@ -18,6 +18,8 @@ from bridge.pdp.record_tuples import Told
 from bridge.pdp.tuples import Question, Tuples
 
 MALFORMED = "malformed"
+MAX_DOCUMENTS_BYTES = 8 * 1024 * 1024
+"""Of all input documents of a request, in which its defaults stand many times over."""
 
 
 class Evaluate:
@@ -36,9 +38,11 @@ class Evaluate:
             caller.require_grant_type(asking.request["grant_type"])
         if asked.single and isinstance(misfit := planned.refused.get(0), Misfit):
             raise MalformedRequest([("", misfit.reason)])
+        questions = _others(asked, planned)
+        _bound([*(asking.request for asking in planned.askings), *(q.tuple for q in questions)])
         answered, told = await asyncio.gather(
             self._decide(planned.askings) if planned.askings else _none(),
-            self._tuples(call, batch_id, questions) if (questions := _others(asked, planned)) else _none(),
+            self._tuples(call, batch_id, questions) if questions else _none(),
         )
         try:
             items = {**self._issuance_items(planned, answered), **_other_items(told, planned)}
@@ -83,6 +87,15 @@ def _others(asked: Evaluations, planned: Plan) -> list[Question]:
         for number, item in enumerate(asked.items)
         if number not in planned.places
     ]
+
+
+def _bound(documents: Sequence[Mapping[str, Any] | None]) -> None:
+    size = 0
+    for document in documents:
+        size += len(encode(document))
+        if size > MAX_DOCUMENTS_BYTES:
+            text = f"its {len(documents)} input documents would have more than {MAX_DOCUMENTS_BYTES} bytes"
+            raise MalformedRequest([("/evaluations", text)], status=413)
 
 
 def _code(refused: str | Misfit | None) -> str | None:

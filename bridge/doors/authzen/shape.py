@@ -53,6 +53,8 @@ def _item(*, permit: bool, context: dict[str, Any]) -> Item:
 
 def _shaping(answer: ScopeDecision, asking: Asking, ceiling_s: int | None) -> dict[str, Any]:
     """What the package itself limits and adds; the token service merges the items' shaping."""
+    if asking.terms.bare is not None:  # nothing of it would be read, and the yes needs none of it
+        return {}
     limit = limit_json(answer.limit)
     if asking.request["scopes"]:
         limit.pop("granted_scope", None)  # the decisions on the scopes have told it already
