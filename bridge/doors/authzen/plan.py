@@ -87,8 +87,7 @@ class _Planner:
         self._refused: dict[int, Code | Misfit] = {}
         self._checked: dict[int, Mapping[str, Any]] = {}
         self._tuples = {number: item for number, item in tuples.items() if self._fits(number, item)}
-        self._parties = {number: _party(item) for number, item in tuples.items()}
-        self._targets = {number: item.resource["id"] for number, item in tuples.items()}
+        self._sent = tuples
         # One that does not fit is its subject's gate all the same, and no other one may stand in for it.
         self._all_gates = {n: gate for n, item in tuples.items() if (gate := parse_gate(item.action["name"]))}
         self._gates = {n: gate for n, gate in self._all_gates.items() if n in self._tuples}
@@ -134,8 +133,8 @@ class _Planner:
         self._places[number] = Place(at, scope)
 
     def _first_gate(self, item: Tuple) -> int | None:
-        of_subject = [n for n in self._all_gates if self._parties[n] == _party(item)]
-        at_target = [n for n in of_subject if self._targets[n] == item.resource["id"]]
+        of_subject = [n for n in self._all_gates if _party(self._sent[n]) == _party(item)]
+        at_target = [n for n in of_subject if self._sent[n].resource["id"] == item.resource["id"]]
         return next(iter(at_target or of_subject), None)
 
     def _document(self, item: Tuple, gate: Gate, borrowed: int | None) -> int:
