@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from bridge.pep import details, refuse
+from bridge.pep import refuse
 from bridge.pep.batch import Asked, Batch
+from bridge.pep.details import Validator, covered, union
 from bridge.pep.refuse import Refusal, StepUp
 from bridge.pep.reply import Item
 from bridge.pep.strict_json import typed
@@ -46,7 +47,7 @@ class Understood:
 
     claims: frozenset[str] = frozenset()
     own_claims: frozenset[str] = frozenset()
-    details: Mapping[str, details.Validator] = field(default_factory=dict)
+    details: Mapping[str, Validator] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +162,12 @@ def _granted(wish: Wish, scopes: tuple[str, ...], permitted: Answers) -> tuple[s
     stated = [i.issuance.granted_scope for _, i in permitted if i.issuance.granted_scope is not None]
     if not stated:
         return scopes
-    union = frozenset[str]().union(*stated)
+    named = frozenset[str]().union(*stated)
     asked = wish.asked_scopes
-    if asked and not union <= set(asked):
+    if asked and not named <= set(asked):
         raise _Denied(refuse.denied(wish, "granted_scope goes beyond what was asked for"))
-    left = tuple(s for s in (scopes if asked else dict.fromkeys(wish.grantable_scopes)) if s in union)
-    if not left and (asked or union):
+    left = tuple(s for s in (scopes if asked else dict.fromkeys(wish.grantable_scopes)) if s in named)
+    if not left and (asked or named):
         raise _Denied(Refusal("invalid_scope", "granted_scope leaves no scope"))
     return left
 
@@ -203,12 +204,12 @@ def _lifetime(wish: Wish, permitted: Answers) -> int | None:
 def _details(wish: Wish, adding: Sequence[Item], understood: Understood) -> tuple[Mapping[str, Any], ...]:
     """The entries that the PDP returned. A permit says nothing about them: nothing returned is nothing granted."""
     stated = [i.issuance.authorization_details for i in adding if i.issuance.authorization_details is not None]
-    union = details.union(stated)
-    if not all(details.covered(entry, wish.authorization_details, understood.details) for entry in union):
+    granted = union(stated)
+    if not all(covered(entry, wish.authorization_details, understood.details) for entry in granted):
         raise _Denied(Refusal("invalid_authorization_details", "an entry goes beyond what was asked for"))
-    if wish.authorization_details and not union:
+    if wish.authorization_details and not granted:
         raise _Denied(Refusal("invalid_authorization_details", "no authorization details are granted"))
-    return union
+    return granted
 
 
 def _claims(wish: Wish, adding: Sequence[Item], understood: Understood) -> tuple[dict[str, Any], tuple[str, ...]]:
