@@ -49,9 +49,9 @@ class Party:
 class Exchange:
     """What a token exchange (RFC 8693) or an assertion adds to a wish.
 
-    `requesting_party`: whose actor token was shown; None: the authenticated client. `resources`: the second level,
-    the resources behind the target that will consume what is minted. `subject_token`, `act` and `may_act` are
-    validated claims, never tokens; they are advisory.
+    `requesting_party`: whose actor token was shown; None: the authenticated client, and with an assertion nobody.
+    `resources`: the second level, the resources behind the target that will consume what is minted. `subject_token`,
+    `act` and `may_act` are validated claims, never tokens; they are advisory.
     """
 
     requesting_party: Party | None = None
@@ -139,5 +139,7 @@ class Wish:
         """The second party whose gate must be open; None where there is none, or where it is the subject itself."""
         if self.exchange is None:
             return None
-        party = self.exchange.requesting_party or Party("client", self.client_id)
+        party = self.exchange.requesting_party
+        if party is None and self.grant_type == "token_exchange":
+            party = Party("client", self.client_id)
         return None if party == self.subject else party

@@ -10,19 +10,22 @@ from flask import Flask, Response, jsonify, request
 from examples.token_service import grants
 from examples.token_service.bridge_client import BridgeClient
 from examples.token_service.keys import SigningKey
-from examples.token_service.minting import Minter
+from examples.token_service.minting import Ask, Minter
 from examples.token_service.refusals import Refusal
 from examples.token_service.store import Store
 
 log = logging.getLogger("token_service")
 
 
-def create_app(issuer: str, store: Store, bridge: BridgeClient) -> Flask:
-    """The authorization server `issuer`. Its test doors sign anybody in: it must not be reachable from outside."""
+def create_app(issuer: str, store: Store, bridge: BridgeClient, ask: Ask | None = None) -> Flask:
+    """The authorization server `issuer`. Its test doors sign anybody in: it must not be reachable from outside.
+
+    `ask`: how the bridge is asked; None: by its native door.
+    """
     app = Flask("token_service")
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     key = SigningKey()
-    server = grants.BridgedServer(issuer, store, Minter(issuer, key, bridge, store))
+    server = grants.BridgedServer(issuer, store, Minter(issuer, key, bridge, store, ask))
     server.init_app(app)
     server.register_grant(grants.ClientCredentialsGrant)
     server.register_grant(grants.AuthorizationCodeGrant, [grants.RequireS256()])

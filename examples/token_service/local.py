@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from typing_extensions import override
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from examples.token_service.app import create_app
+from examples.token_service.authzen import AuthzenAsk
 from examples.token_service.bridge_client import BridgeClient
 from examples.token_service.store import Store
 
 ISSUER = "https://as.example"
+Via = Literal["native", "authzen"]
 START_S, STOP_S, REPORT_S = 30, 10, 10
 
 
@@ -97,11 +99,19 @@ issuer = {json.dumps(issuer)}
 
 
 @contextlib.contextmanager
-def running_token_service(store: Store, bridge: Bridge, issuer: str = ISSUER) -> Iterator[str]:
+def running_token_service(store: Store, bridge: Bridge, issuer: str = ISSUER, via: Via = "native") -> Iterator[str]:
     """The token service on an ephemeral port; its base URL."""
-    client = BridgeClient(bridge.url, bridge.token)
-    with contextlib.closing(client), serving(create_app(issuer, store, client)) as url:
+    with served(store, bridge.url, bridge.token, issuer, via) as url:
         yield url
+
+
+@contextlib.contextmanager
+def served(store: Store, bridge: str, token: str, issuer: str, via: Via, port: int = 0) -> Iterator[str]:
+    """The token service, which asks the bridge at the URL `bridge` by one of its doors."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(BridgeClient(bridge, token)))
+        ask = stack.enter_context(contextlib.closing(AuthzenAsk(bridge, token))) if via == "authzen" else None
+        yield stack.enter_context(serving(create_app(issuer, store, client, ask), port))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from examples.token_service.bridge_client import Answer, BridgeFailure
+from examples.token_service.refusals import Refusal, refusal
 
 UNDERSTOOD_CLAIMS = frozenset({"tenant"})
 """Critical claims that this server and its resource servers heed: both must know what they mean."""
@@ -37,6 +38,8 @@ class Terms:
     lifetime: int
     claims: Mapping[str, Any]
     valid_until: datetime
+    reportable: bool = True
+    """Whether what is minted can be compared with that one decision."""
 
     def still_valid(self) -> None:
         """To be called last before minting: raises BridgeFailure when it has become too late."""
@@ -45,18 +48,17 @@ class Terms:
 
 
 class Denied(Exception):
-    """The answer is no, or not yet: `answer` says why."""
+    """The answer is no, or not yet: `why` is for the log, `told` for the client."""
 
-    def __init__(self, answer: Answer) -> None:
-        codes = [f.code for f in answer.findings] + [f.code for said in answer.scopes.values() for f in said.findings]
-        super().__init__(f"{answer.outcome} by decision {answer.decision_id}: {', '.join(dict.fromkeys(codes))}")
-        self.answer = answer
+    def __init__(self, why: str, told: Refusal) -> None:
+        super().__init__(why)
+        self.told = told
 
 
 def obey(answer: Answer, asked: Asked) -> Terms:
     """The terms of the token. Raises Denied, or BridgeFailure when the answer cannot be followed to the letter."""
     if answer.outcome == "deny" or (answer.outcome == "conditional" and not answer.granted_scopes):
-        raise Denied(answer)
+        raise _denied(answer)
     if asked.scopes and not answer.granted_scopes:
         raise _cannot(answer, "it allows none of the scopes asked for")
     if not set(answer.granted_scopes) <= set(asked.scopes):
@@ -79,6 +81,12 @@ def obey(answer: Answer, asked: Asked) -> Terms:
         claims=answer.claims,
         valid_until=answer.valid_until,
     )
+
+
+def _denied(answer: Answer) -> Denied:
+    codes = [f.code for f in answer.findings] + [f.code for said in answer.scopes.values() for f in said.findings]
+    why = f"{answer.outcome} by decision {answer.decision_id}: {', '.join(dict.fromkeys(codes))}"
+    return Denied(why, refusal(answer))
 
 
 def _details(answer: Answer, asked: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -128,8 +128,10 @@ def test_an_assertion_may_have_a_requesting_party() -> None:
         ("nina", gate, TARGET),
         ("nina", "a", TARGET),
     ]
-    both = exchange("a", grant_type="jwt_bearer", exchange=Exchange())
-    assert tuples(both) == [("nina", gate, TARGET), ("edge", gate, TARGET), ("nina", "a", TARGET)]
+    alone = exchange("a", grant_type="jwt_bearer", exchange=Exchange(subject_token={"iss": "i"}))
+    assert tuples(alone) == [("nina", gate, TARGET), ("nina", "a", TARGET)]
+    both = exchange("a", grant_type="jwt_bearer")
+    assert tuples(both) == [("nina", gate, TARGET), ("wl://edge", gate, TARGET), ("nina", "a", TARGET)]
 
 
 def test_several_targets() -> None:

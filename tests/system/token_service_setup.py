@@ -11,7 +11,7 @@ import httpx
 from joserfc.jwk import ECKey
 
 from examples.token_service.clients import CALLBACK, JWT_BEARER, PARTNER, Client, sample_store
-from examples.token_service.local import ISSUER, Bridge, running_bridge, running_token_service
+from examples.token_service.local import ISSUER, Bridge, Via, running_bridge, running_token_service
 from examples.token_service.oauth_client import OAuthClient, assertion
 
 ORDERS, REPORTS = "https://orders.example", "https://reports.example"
@@ -84,7 +84,7 @@ def write_policies(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running_service(folder: Path, policies: Path | None = None) -> Iterator[Service]:
+def running_service(folder: Path, policies: Path | None = None, via: Via = "native") -> Iterator[Service]:
     """The bridge over `policies` (the ones above, when None) and the token service."""
     store, key, both = sample_store(), ECKey.generate_key("P-256"), (ORDERS, REPORTS)
     code = ("authorization_code", "refresh_token")
@@ -99,7 +99,7 @@ def running_service(folder: Path, policies: Path | None = None) -> Iterator[Serv
     store.trusted_issuers[PARTNER] = key
     with (
         running_bridge(folder, policies or write_policies(folder / "rego")) as bridge,
-        running_token_service(store, bridge) as url,
+        running_token_service(store, bridge, via=via) as url,
     ):
         yield Service(bridge, url, key)
 
