@@ -16,7 +16,7 @@ from bridge.pep.refuse import Refusal
 from bridge.pep.wish import Party, Wish, is_scope
 
 CAPABILITY = "urn:ietf:params:authzen:token-issuance"
-MAX_TUPLES = 256
+MAX_TUPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
