@@ -11,8 +11,9 @@ shows every step on the wire.
 from bridge.pep.client import Pdp
 from bridge.pep.enforcer import AsyncEnforcer, Enforcer
 from bridge.pep.fault import EnforcerFault, Misuse, NoDecision
-from bridge.pep.merge import Mint, Understood
+from bridge.pep.merge import Mint
 from bridge.pep.refuse import Refusal, StepUp
+from bridge.pep.shape import Understood
 from bridge.pep.wish import Exchange, Party, Wish
 
 __all__ = [

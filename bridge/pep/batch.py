@@ -79,8 +79,7 @@ def _gates(wish: Wish) -> Iterable[Asked]:
 
 def _scopes(wish: Wish) -> Iterable[Asked]:
     parties = [wish.subject]
-    # What a transaction token may do, both must be allowed to do.
-    if wish.token_type == "txn_token" and wish.requesting_party is not None:  # noqa: S105 - a kind of token
+    if wish.needs_both and wish.requesting_party is not None:
         parties.append(wish.requesting_party)
     for level, targets in ((1, wish.targets), (2, wish.resources)):
         for target in targets:

@@ -1,6 +1,6 @@
 """The one thing that an authorization server calls: a wish in, what to mint or a refusal out.
 
-Read in this order: wish.py, batch.py, client.py, reply.py, merge.py, refuse.py. Whatever goes wrong is an
+Read in this order: wish.py, batch.py, client.py, reply.py, merge.py, shape.py, refuse.py. Whatever goes wrong is an
 EnforcerFault, and an EnforcerFault means: mint nothing. There is no cache, no retry and no fallback, since each
 would be a yes that nobody gave.
 """
@@ -16,8 +16,9 @@ from uuid import uuid4
 from bridge.pep import batch, reply
 from bridge.pep.client import Client, Pdp
 from bridge.pep.fault import EnforcerFault, NoDecision
-from bridge.pep.merge import Mint, Understood, merge
+from bridge.pep.merge import Mint, merge
 from bridge.pep.refuse import Refusal
+from bridge.pep.shape import Understood
 from bridge.pep.wish import Wish
 
 T = TypeVar("T")

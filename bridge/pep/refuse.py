@@ -73,6 +73,14 @@ class Refusal:
         return {"error": self.error, "error_description": self.description}
 
 
+class Denied(Exception):
+    """Nothing is minted, and `refusal` says why. Does not leave this library."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
 def denied(wish: Wish, reason: str) -> Refusal:
     """The refusal of a whole request. In an exchange it never tells whose gate was closed."""
     return Refusal("invalid_request" if wish.grant_type == "token_exchange" else "access_denied", reason)

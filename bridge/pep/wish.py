@@ -135,6 +135,11 @@ class Wish:
         return tuple(resource for resource in dict.fromkeys(named) if resource not in self.targets)
 
     @property
+    def needs_both(self) -> bool:
+        """What a transaction token may do, both its parties must be allowed to do."""
+        return self.token_type == "txn_token" and self.requesting_party is not None  # noqa: S105 - a kind of token
+
+    @property
     def requesting_party(self) -> Party | None:
         """The second party whose gate must be open; None where there is none, or where it is the subject itself."""
         if self.exchange is None:

@@ -8,8 +8,9 @@ import pytest
 
 from bridge.pep import Exchange, Mint, Party, Refusal, StepUp, Understood, Wish
 from bridge.pep.batch import Batch, build
-from bridge.pep.merge import RESERVED_CLAIMS, merge
+from bridge.pep.merge import merge
 from bridge.pep.reply import read
+from bridge.pep.shape import RESERVED_CLAIMS
 from tests.pep.pdp import OTHER, TARGET, wish
 
 NINA, EDGE = Party("user", "nina"), Party("workload", "wl://edge")
@@ -91,6 +92,14 @@ class TestGrantedScope:
     def test_two_gates_unite(self) -> None:
         mint = minted(exchange(grantable_scopes=("a", "b", "c")), yes(granted_scope="a"), yes(granted_scope="b"))
         assert mint.scopes == ("a", "b")
+
+    def test_where_a_scope_must_be_permitted_twice_it_must_be_named_twice(self) -> None:
+        both = yes(granted_scope="a b"), yes(granted_scope="b c")
+        grantable = ("a", "b", "c")
+        assert minted(wish(audience=(TARGET, OTHER), grantable_scopes=grantable), *both).scopes == ("b",)
+        assert minted(exchange(token_type="txn_token", grantable_scopes=grantable), *both).scopes == ("b",)
+        apart = yes(granted_scope="a"), yes(granted_scope="b")
+        assert refused(wish(audience=(TARGET, OTHER), grantable_scopes=grantable), *apart) == "invalid_scope"
 
     def test_beside_scope_tuples_it_narrows(self) -> None:
         assert minted(wish("a", "b"), yes(granted_scope="b"), YES, YES).scopes == ("b",)
@@ -226,6 +235,12 @@ class TestClaims:
     def test_two_values_for_one_claim(self, other: Any) -> None:
         assert refused(wish("a"), yes(claims={"n": 1}), yes(claims={"n": other})) == "access_denied"
 
+    def test_only_of_targets_that_are_kept(self) -> None:
+        wanted = wish("a", audience=(TARGET, OTHER))
+        elsewhere = yes(claims={"n": 2})
+        mint = minted(wanted, yes(audience=[TARGET], claims={"n": 1}), elsewhere, YES, elsewhere)
+        assert (mint.audience, mint.claims) == ((TARGET,), {"n": 1})
+
     def test_only_of_what_is_granted(self) -> None:
         denied = {"decision": False, "context": {"issuance": {"claims": {"n": 2}}}}
         assert minted(wish("a", "b"), yes(claims={"n": 1}), YES, denied).claims == {"n": 1}
@@ -326,6 +341,14 @@ class TestStepUp:
         )
         assert isinstance(refusal, Refusal)
         assert refusal.step_up == StepUp(consent=True, acr_values=("silver",), max_age=60, amr=("otp",))
+
+    def test_gate_and_scopes_in_one_sign_in_where_one_will_do(self) -> None:
+        refusal = answered(user("a", "b"), wait({"max_age": 60}), wait("consent"), NO)
+        assert isinstance(refusal, Refusal)
+        assert refusal.step_up == StepUp(consent=True, max_age=60)
+        refusal = answered(user("a"), wait({"acr_values": ["gold"]}), wait({"acr_values": ["tin"]}))
+        assert isinstance(refusal, Refusal)
+        assert refusal.step_up == StepUp(acr_values=("gold",))
 
     def test_what_no_sign_in_can_meet(self) -> None:
         assert refused(user("a"), YES, wait({"acr_values": ["gold"]}, {"acr_values": ["tin"]})) == "invalid_scope"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.pep import Enforcer, EnforcerFault, Exchange, Mint, Party, Pdp, Refusal, Understood, Wish
 from bridge.pep.batch import Asked, Batch, build
-from bridge.pep.merge import RESERVED_CLAIMS
+from bridge.pep.shape import RESERVED_CLAIMS
 from tests.pep.pdp import StandIn, stand_in
 
 SCOPES = ("a", "b", "c")
