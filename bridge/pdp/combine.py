@@ -4,7 +4,7 @@ The gate must allow. A scope is granted when its package allows, denies nothing,
 Nothing is ever broader than what was asked for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from bridge.pdp.require import unmet
 class Question:
     """What the answer may depend on beside the verdicts: the input document, its time, the ceiling on lifetimes (s).
 
-    `within`: the scopes that the batch's other documents leave (None: all of them).
+    `within`: the scopes that other documents of the same token leave (None: all of them).
     """
 
     document: Mapping[str, Any]
@@ -102,19 +102,6 @@ def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | 
         crit=tuple(sorted({name for verdict in counting for name in verdict.crit})),
         gate=own,
     )
-
-
-def left_by_others(decisions: Sequence[Decision]) -> list[frozenset[str] | None]:
-    """For each document of a batch: the scopes that all packages which count in the other ones leave (None: all).
-
-    One token comes of a batch, and where scopes were asked for, no item of the reply can tell a `granted_scope`.
-    """
-    own = [
-        [a.limit.granted_scope for a in (d.gate, *d.scopes.values()) if a.outcome is Outcome.ALLOW] for d in decisions
-    ]
-    sets = [[limit for limit in limits if limit is not None] for limits in own]
-    others = [[one for j, limits in enumerate(sets) if j != i for one in limits] for i in range(len(sets))]
-    return [frozenset.intersection(*limits) if limits else None for limits in others]
 
 
 def _narrower(gate: Verdict, within: frozenset[str]) -> Verdict:

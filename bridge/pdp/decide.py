@@ -22,11 +22,12 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
-from bridge.pdp.combine import Question, combine, left_by_others
+from bridge.pdp.combine import Question, combine
 from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record import Facts, Recorder
+from bridge.pdp.together import left_by_others
 from bridge.ports import Engine, Receipt, Record
 
 log = structlog.get_logger(__name__)
@@ -151,10 +152,10 @@ class Decide:
     def _combined(
         self, asked: Sequence[tuple[Asking, dict[str, Any]]], said: Answers | Fault, at: int
     ) -> list[_Combined]:
-        """Each document's own decision; then anew where a package of another document narrows the scopes."""
+        """Each document's own decision; then anew where a package narrows the scopes of the same token elsewhere."""
         found = [self._combine(asking, document, n, said, at) for n, (asking, document) in enumerate(asked)]
         if len(found) > 1:
-            for number, within in enumerate(left_by_others([decision for decision, *_ in found])):
+            for number, within in enumerate(left_by_others([asking for asking, _ in asked], [d for d, *_ in found])):
                 if within is not None:
                     found[number] = self._combine(*asked[number], number, said, at, within)
         return found

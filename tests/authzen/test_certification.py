@@ -33,7 +33,9 @@ BROKEN = {"resource": {"id": "record-1"}}
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
     folder = tmp_path_factory.mktemp("records")
-    policies = write_policies(folder / "rego", {"issuance.gate": "allow := true", 'authzen.resource["record"]': RECORDS})
+    policies = write_policies(
+        folder / "rego", {"issuance.gate": "allow := true", 'authzen.resource["record"]': RECORDS}
+    )
     with running_bridge(folder, policies) as running:
         yield running
 
