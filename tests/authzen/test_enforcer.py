@@ -90,11 +90,8 @@ def wishes(draw: st.DrawFn) -> Wish:
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
     folder = tmp_path_factory.mktemp("enforced")
     policies = write_policies(folder / "rego", POLICIES)
-    slow = {
-        "server": {"deadline_ms": 20_000},
-        "engine": {"deadline_ms": 10_000},
-    }  # a busy machine is not what is tested
-    with running_bridge(folder, policies=policies, **slow) as running:
+    server, engine = {"deadline_ms": 20_000}, {"deadline_ms": 10_000}  # a busy machine is not what is tested
+    with running_bridge(folder, policies=policies, server=server, engine=engine) as running:
         yield running
 
 
