@@ -26,7 +26,7 @@ from bridge.doors.operations import OperationsDoor
 from bridge.errors import ConfigFault
 from bridge.evidence import keys
 from bridge.evidence.access import Accesses
-from bridge.evidence.changes import config_state, policy_state
+from bridge.evidence.changes import config_state, policy_state, without_login
 from bridge.evidence.chronicle import Chronicle
 from bridge.evidence.cosign import Witnesses
 from bridge.evidence.files import LOG
@@ -185,7 +185,11 @@ class Bridge:
         state = {"config": config_state(self._settings.model_dump(mode="json")), "key": {"vkey": self._vkey}}
         if self.policies.current is not None:
             settings = self._settings
-            where = {"url": settings.engine.url} if settings.engine.kind == "opa" else {"path": settings.policy.path}
+            where = (
+                {"url": without_login(settings.engine.url)}
+                if settings.engine.kind == "opa"
+                else {"path": settings.policy.path}
+            )
             state["policy"] = {**policy_state(self.policies.current), "brought_by": where}
         return state
 

@@ -14,6 +14,7 @@ from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
 from bridge.config.trust import load_trust
 from bridge.errors import BridgeError, EvidenceLocked
+from bridge.evidence.changes import without_login
 from bridge.evidence.cosign import Witnesses
 from bridge.evidence.files import SIGNING_KEY
 from bridge.evidence.keys import half_year
@@ -111,7 +112,7 @@ async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, repo
     try:
         await engine.start(policy_set)
         status = engine.status()
-        where = settings.engine.url if settings.engine.kind == "opa" else "an OPA child"
+        where = without_login(settings.engine.url) if settings.engine.kind == "opa" else "an OPA child"
         text = f"{where} answers with this policy set" if status.ready else f"{where}: {status.detail}"
         if settings.engine.kind == "opa" and not status.ready:
             text += " (it must run with the bundle that `issuance-bridge policy build` makes)"

@@ -1,15 +1,20 @@
 """What has changed between two states of policies, configuration or signing key, as entries say it. Pure."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.model.entry import MAX_ENTRY_BYTES, chunks, exact
+from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact
 from bridge.model.policy import PolicySet
 
 RISKS = ("low", "medium", "high")
 _ROOM = MAX_ENTRY_BYTES - 2048
 _HIDDEN = ("token_sha256",)
 """Told as changed, never shown."""
+_LOGIN = re.compile("^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@")
+_LONG = 2048
+"""A value of an item that has no room in an entry is told by its digest when it is longer than so many bytes."""
 
 
 def policy_state(policy_set: PolicySet) -> dict[str, Any]:
@@ -49,14 +54,19 @@ def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 
 def config_state(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The effective configuration, flat: `server.port` -> 8380, `callers.as.roles` -> [...]."""
+    """The effective configuration, flat: `server.port` -> 8380, `callers.as.roles` -> [...]; URLs without logins."""
     flat: dict[str, Any] = {}
     for section, values in settings.items():
         named = {v["name"]: v for v in values} if isinstance(values, (list, tuple)) else {"": values}
         for name, keys in named.items():
             for key, value in keys.items():
                 flat[".".join(part for part in (section, name, key) if part)] = value
-    return flat
+    return {key: without_login(value) if isinstance(value, str) else value for key, value in flat.items()}
+
+
+def without_login(url: str) -> str:
+    """A URL with `***` for user and password, which must not stand in the log for ever; other texts as they are."""
+    return _LOGIN.sub(r"\1***@", url)
 
 
 def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -71,11 +81,24 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 
 def parted(entry: dict[str, Any], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entry with `changes`; several with `part` and `parts` where one cannot hold them all."""
-    parts = chunks(items, _ROOM)
+    """The entry with `changes`; several with `part` and `parts` where one cannot hold them all.
+
+    A value that is too long for any entry stands as `{"sha256": <hex, of its canonical JSON>}`.
+    """
+    parts = chunks([_bounded(item) for item in items], _ROOM)
     if len(parts) == 1:
-        return [{**entry, "changes": items}]
+        return [{**entry, "changes": parts[0]}]
     return [{**entry, "changes": part, "part": n, "parts": len(parts)} for n, part in enumerate(parts, 1)]
+
+
+def _bounded(item: dict[str, Any]) -> dict[str, Any]:
+    if len(canonical(item)) <= _ROOM:
+        return item
+    texts = {name: canonical(value) for name, value in item.items()}
+    return {
+        name: item[name] if len(text) <= _LONG else {"sha256": hashlib.sha256(text).hexdigest()}
+        for name, text in texts.items()
+    }
 
 
 def _marks(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

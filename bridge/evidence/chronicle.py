@@ -113,7 +113,9 @@ class Chronicle:
         if kind == "key":
             return [{**head, **after, **({"previous": before["vkey"]} if before else {})}]
         if kind == "config":
-            return parted(head, config_changes(before, after))
-        known = {"previous": before["policy"]} if before else {}
-        about = {"policy": after["policy"], "brought_by": after["brought_by"], **known}
-        return [{**entry, "id": uuid7(now_ms())} for entry in parted({**head, **about}, policy_changes(before, after))]
+            entries = parted(head, config_changes(before, after))
+        else:
+            known = {"previous": before["policy"]} if before else {}
+            about = {"policy": after["policy"], "brought_by": after["brought_by"], **known}
+            entries = parted({**head, **about}, policy_changes(before, after))
+        return [{**entry, "id": uuid7(now_ms())} for entry in entries]

@@ -14,8 +14,9 @@ from bridge.evidence.rows import Rows
 from bridge.evidence.turn import Turn
 from bridge.model.entry import canonical
 from bridge.model.times import now_ms, rfc3339
-from bridge.ports import Receipt, Record
+from bridge.ports import FinishFailed, Receipt, Record
 from bridge.tlog.merkle import leaf_hash
+from bridge.tlog.tiles import MAX_ENTRY_BYTES
 
 MIN_SQLITE = (3, 37, 0)  # STRICT tables
 SCHEMA = files("bridge.evidence").joinpath("schema.sql").read_text()
@@ -174,6 +175,8 @@ class SqliteStore:
                 entry = made.entry
                 iseq = self._iseq + index - first
                 data = canonical({**entry, "instance": self._instance, "epoch": self.epoch, "iseq": iseq})
+                if len(data) > MAX_ENTRY_BYTES:  # no bundle could hold it, and nothing would be published any more
+                    raise FinishFailed(record) from ValueError(f"an entry of {len(data)} bytes")
                 leaf = leaf_hash(data)
                 rows.add((index, self._run, iseq, entry["id"], data, leaf), made)
                 receipts.append(Receipt(index, leaf, entry))

@@ -138,6 +138,16 @@ def test_one_that_raises_is_named_and_nothing_is_written(store: SqliteStore, tmp
         assert db.execute("SELECT count(*) FROM about").fetchone() == (2,)
 
 
+def test_an_entry_that_no_bundle_can_hold_is_left_out(store: SqliteStore, tmp_path: Path) -> None:
+    """Or nothing after it would ever be published."""
+    large = record(1, what="x" * 65_536)
+    with pytest.raises(FinishFailed) as raised:
+        store.commit([record(0), large])
+    assert raised.value.record is large
+    store.commit([record(0)])
+    assert [found.entry["n"] for found in all_found(tmp_path)] == [0]
+
+
 def test_a_failing_disk_is_not_the_records_fault(store: SqliteStore) -> None:
     with pytest.raises(EvidenceUnavailable, match="disk"):
         store.commit([about(0), failing(1, sqlite3.OperationalError("disk I/O error"))])

@@ -182,3 +182,17 @@ def test_who_reads_entries_is_on_record(tmp_path: Path) -> None:
     told = [item for entry in of_kind(tmp_path / "evidence", "access") for item in entry["accesses"]]
     assert {(item["caller"], item["door"], item["read"]) for item in told} == {("auditor", "log", path)}
     assert sum(item["count"] for item in told) == 2
+
+
+def test_a_large_configuration_with_a_login_in_it_is_told_and_published(tmp_path: Path) -> None:
+    names = [f"{'x' * 300}-{n}" for n in range(400)]
+    engine = {"url": "http://planted-user:planted-word@127.0.0.1:8181"}
+    with running_bridge(tmp_path, server={"secret_names": names}, engine=engine) as bridge:
+        wait_until(lambda: "OK " in bridge.cli("log", "verify").stdout, 10)
+        config = of_kind(bridge.evidence, "config")
+        (told,) = [item for entry in config for item in entry["changes"] if item["key"] == "server.secret_names"]
+        assert list(told["to"]) == ["sha256"]
+        assert len({entry["id"] for entry in config}) == len(config)
+        kept = [path.read_bytes() for path in bridge.evidence.rglob("*") if path.is_file()]
+        assert not any(b"planted" in data for data in kept)
+        assert "planted" not in bridge.log_text()

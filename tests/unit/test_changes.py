@@ -1,11 +1,12 @@
 """What changed between two states, as an auditor wants to be told."""
 
+import hashlib
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.evidence.changes import config_changes, config_state, parted, policy_changes
+from bridge.evidence.changes import config_changes, config_state, parted, policy_changes, without_login
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical
 
 PAY = 'issuance.scope["pay"]'
@@ -78,3 +79,18 @@ def test_parts_fit_entries_and_lose_nothing(names: list[str]) -> None:
     assert [item for entry in entries for item in entry["changes"]] == items
     assert all(len(canonical(entry)) < MAX_ENTRY_BYTES - 1024 for entry in entries)
     assert len(entries) == 1 or [e["part"] for e in entries] == list(range(1, entries[0]["parts"] + 1))
+
+
+def test_a_value_that_no_entry_has_room_for_is_told_by_its_digest() -> None:
+    items = [{"key": "server.port", "to": 1}, {"key": "evidence.mask", "from": [], "to": ["/" + "x" * 70_000]}]
+    (entry,) = parted({"kind": "config"}, items)
+    digest = hashlib.sha256(canonical(items[1]["to"])).hexdigest()
+    assert entry["changes"] == [items[0], {"key": "evidence.mask", "from": [], "to": {"sha256": digest}}]
+
+
+def test_what_logs_in_to_an_engine_is_not_shown() -> None:
+    for login in ("planted-user:planted-word", "planted-user", "planted@user:planted:word@"):
+        flat = config_state({"engine": {"url": f"https://{login}@opa.example:1/a@b", "kind": "opa"}})
+        assert flat == {"engine.url": "https://***@opa.example:1/a@b", "engine.kind": "opa"}
+    for plain in ("http://opa.example/a@b", "unix:///run/opa@1.sock", "a@b", "mail://"):
+        assert without_login(plain) == plain
