@@ -27,10 +27,7 @@ class Accesses:
         """One reading; beyond `MAX_NAMED` different ones only who read and how often is told."""
         if not self._read:
             self._since_ms = now_ms()
-        key = (caller, door, what)
-        if key not in self._read and len(self._read) >= MAX_NAMED:
-            key = (caller, door, OTHERS)
-        self._read[key] += 1
+        self._add((caller, door, what), 1)
 
     async def tell_forever(self) -> None:
         """Until it is cancelled."""
@@ -43,13 +40,13 @@ class Accesses:
         if not self._read:
             return
         read, self._read = self._read, Counter()
-        at = now_ms()
+        at, since = now_ms(), self._since_ms
         entry = {
             "v": 1,
             "kind": "access",
             "id": uuid7(at),
             "time": rfc3339(at),
-            "from": rfc3339(self._since_ms),
+            "from": rfc3339(since),
             "to": rfc3339(at),
             "accesses": [
                 {"caller": c, "door": d, "read": what, "count": n} for (c, d, what), n in sorted(read.items())
@@ -58,5 +55,12 @@ class Accesses:
         try:
             await self._journal.append(Record(entry))
         except EvidenceUnavailable as error:
-            self._read += read
+            newer, self._read, self._since_ms = self._read, read, since
+            for key, count in newer.items():
+                self._add(key, count)
             log.error("access_not_told", reason=str(error))
+
+    def _add(self, key: tuple[str, str, str], count: int) -> None:
+        if key not in self._read and len(self._read) >= MAX_NAMED:
+            key = (*key[:2], OTHERS)
+        self._read[key] += count

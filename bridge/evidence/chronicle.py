@@ -76,19 +76,28 @@ class Chronicle:
             await self.beat()
 
     async def beat(self) -> None:
-        """One heartbeat; what is counted in it is counted anew afterwards. Never raises."""
+        """One heartbeat; what stands in it is counted anew afterwards. Never raises."""
         try:
             await self.changed()
-            await self._journal.append(Record({**self._head("heartbeat"), **self._counts()}))
+            await self._tell("heartbeat")
         except EvidenceUnavailable as error:
             log.error("heartbeat_lost", reason=str(error))
 
     async def stop(self) -> None:
         """The last entry of this run."""
         try:
-            await self._journal.append(Record({**self._head("stop"), **self._counts()}))
+            await self._tell("stop")
         except EvidenceUnavailable as error:
             log.error("heartbeat_lost", reason=str(error))
+
+    async def _tell(self, kind: str) -> None:
+        """The counts since the last time. EvidenceUnavailable: they are kept for the next one."""
+        counts = self._counts()
+        try:
+            await self._journal.append(Record({**self._head(kind), **counts}))
+        except EvidenceUnavailable:
+            self._tally.put_back(counts["outcomes"], counts["refused"])
+            raise
 
     def _head(self, kind: str) -> dict[str, Any]:
         at = now_ms()

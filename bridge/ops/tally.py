@@ -1,6 +1,7 @@
 """Counts since the last heartbeat: what was decided, and whose calls were refused."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 MAX_NAMES = 64
 UNKNOWN = "(unknown)"
@@ -16,10 +17,10 @@ class Tally:
     def decided(self, outcome: str) -> None:
         self._outcomes[outcome] += 1
 
-    def refused(self, caller: str | None) -> None:
+    def refused(self, caller: str | None, count: int = 1) -> None:
         """A call that was refused before anything was decided; None: nobody that is known."""
         name = caller or UNKNOWN
-        self._refused[name if name in self._refused or len(self._refused) < MAX_NAMES else UNKNOWN] += 1
+        self._refused[name if name in self._refused or len(self._refused) < MAX_NAMES else UNKNOWN] += count
 
     def take(self) -> tuple[dict[str, int], dict[str, int]]:
         """(outcome -> how many, caller -> how many refused), and begins anew."""
@@ -27,3 +28,9 @@ class Tally:
         self._outcomes.clear()
         self._refused.clear()
         return taken
+
+    def put_back(self, outcomes: Mapping[str, int], refused: Mapping[str, int]) -> None:
+        """What was taken and could not be told."""
+        self._outcomes.update(outcomes)
+        for name, count in refused.items():
+            self.refused(name, count)

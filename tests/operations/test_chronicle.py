@@ -12,7 +12,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bridge.evidence import chronicle
+from bridge.evidence import access, chronicle
 from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.note import Signer
 from tests.support.bridge import PATH, bearer, caller, local_bridge, request, run_cli, running_bridge, write_config
@@ -196,3 +196,31 @@ def test_a_large_configuration_with_a_login_in_it_is_told_and_published(tmp_path
         kept = [path.read_bytes() for path in bridge.evidence.rglob("*") if path.is_file()]
         assert not any(b"planted" in data for data in kept)
         assert "planted" not in bridge.log_text()
+
+
+async def test_what_could_not_be_told_while_the_log_was_down_is_told_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused calls and readings, however many: in one entry each, which fits."""
+    monkeypatch.setattr(chronicle, "INTERVAL_S", 0.2)
+    async with local_bridge(tmp_path, callers=[caller("as"), caller("reader", "auditor")]) as bridge:
+        database = bridge.evidence / "evidence.sqlite"
+        database.rename(database.with_name("away"))
+        async with bridge.session.post(PATH, json=request("read"), headers=bearer("as")) as response:
+            assert (await response.json())["outcome"] == "deny"
+        for round_ in range(20):
+            async with bridge.session.post(PATH, json=request("read"), headers=bearer("nobody")) as response:
+                assert response.status == 401
+            for n in range(64):
+                bridge.bridge.accesses.note("reader", "log", f"tile/entries/x{round_:03}/{n:03}")
+            await bridge.bridge.accesses.tell()
+        await asyncio.sleep(0.5)  # two heartbeats that are lost
+        assert bridge.bridge.journal.fault is not None
+        database.with_name("away").rename(database)
+        await wait(lambda: bridge.bridge.journal.fault is None)
+        await wait(lambda: sum(beat["refused"].get("(unknown)", 0) for beat in beats(bridge.evidence)) == 20)
+        await bridge.bridge.accesses.tell()
+    told = of_kind(bridge.evidence, "access")
+    assert sum(item["count"] for entry in told for item in entry["accesses"]) == 20 * 64
+    assert max(len(entry["accesses"]) for entry in told) <= access.MAX_NAMED + 1
+    assert sum(beat["outcomes"].get("deny", 0) for beat in beats(bridge.evidence)) == 1
