@@ -11,16 +11,32 @@ BACKWARDS_MS = 65_000
 """An entry's time is that of its request, which may have taken a minute (server.deadline_ms) until it was written."""
 SILENCE_MS = 150_000
 """Heartbeats come each minute; two of them missing is silence."""
+MAX_DEPTH = 200
+"""Half as much can come through a door; what is deeper, some readers cannot follow."""
 _HEAD = {"v": int, "kind": str, "id": str, "instance": str, "epoch": int, "iseq": int, "time": str}
 
 
 def decoded(data: bytes) -> dict[str, Any] | None:
-    """What an entry's bytes say; None when that is not an object."""
+    """What an entry's bytes say; None when that is not an object, or so deep that no request can have been."""
     try:
         entry = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
-    return entry if isinstance(entry, dict) else None
+    # The brackets bound the depth from above.
+    if not isinstance(entry, dict) or (data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_deep(entry)):
+        return None
+    return entry
+
+
+def _is_deep(entry: dict[str, Any]) -> bool:
+    level: list[Any] = [entry]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+    return bool(level)
 
 
 def _is_entry(entry: dict[str, Any]) -> bool:

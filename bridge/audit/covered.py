@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from bridge.audit.chronology import decoded
 from bridge.audit.published import LogFiles, read_needed, read_tile
 from bridge.errors import EvidenceInvalid
 from bridge.model.times import parse_rfc3339
@@ -67,10 +66,7 @@ class Covered:
 
 def _read(data: bytes) -> dict[str, Any] | None:
     """What an entry says; None when it lacks what every entry has, or would not be one line."""
-    try:
-        entry = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("kind", "id")):
+    entry = decoded(data)
+    if entry is None or not all(isinstance(entry.get(name), str) for name in ("kind", "id")):
         return None
     return entry if parse_rfc3339(entry.get("time")) is not None and b"\n" not in data else None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from bridge.audit.chronology import decoded
 from bridge.audit.reader import Found, LogReader
 from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
@@ -55,7 +56,7 @@ def open_entry(entry: Any, kept: Iterable[Disclosure]) -> list[Opened]:
 def check_disclosed(entry: bytes, lines: bytes) -> int:
     """How many values a file of `Opened.document`s discloses, one a line. EvidenceInvalid: one is not the entry's."""
     try:
-        standing = set(standing_in(orjson.loads(entry)))
+        standing = set(standing_in(decoded(entry)))
         read = [orjson.loads(line) for line in lines.splitlines()]
         told = [Disclosure(line["path"], bytes.fromhex(line["salt"]), line["json"].encode()) for line in read]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

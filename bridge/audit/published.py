@@ -1,6 +1,7 @@
 """The published log as an outsider sees it: files by name, from a folder or over HTTP."""
 
 import stat
+import time
 from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from bridge.tlog.tiles import ENTRIES, WIDTH, Tile, split_bundle, split_hashes
 
 MAX_FILE_BYTES = WIDTH * (2 + 65_535)
 TIMEOUT_S = 30.0
+"""Between two pieces of an answer, of which one file may take `FILE_S` in all."""
+FILE_S = 300.0
 
 
 class LogFiles(Protocol):
@@ -46,6 +49,8 @@ class UrlFiles:
     """The files below a URL, such as `https://bridge.example/log/`; `token`: the bearer token of an auditor, if any."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
+        if token and not (token.isascii() and token.isprintable()):  # httpx would quote it in its error
+            raise ConfigFault("the bearer token has characters that no header can hold")
         try:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -63,6 +68,7 @@ class UrlFiles:
 
     def read(self, name: str) -> bytes | None:
         try:
+            until = time.monotonic() + FILE_S
             with self._client.stream("GET", name) as response:
                 if response.status_code == 404:
                     return None
@@ -73,9 +79,27 @@ class UrlFiles:
                     data += part
                     if len(data) > MAX_FILE_BYTES:
                         raise EvidenceInvalid(f"{name} is larger than such a file can be")
+                    if time.monotonic() > until:
+                        raise EvidenceUnavailable(f"{name} did not come to its end within {FILE_S:g} s")
                 return bytes(data)
         except httpx.HTTPError as error:
             raise EvidenceUnavailable(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def read_beside(path: Path) -> bytes:
+    """A file that lies beside one that was named, perhaps in a stranger's folder. EvidenceInvalid when it is none.
+
+    OSError when it cannot be read; too much of it is cut off, so that it fits nothing.
+    """
+    if not path.is_file():  # a pipe would be waited for, a device has no end
+        raise EvidenceInvalid(f"{path.name} is no file")
+    return read_named(path)
+
+
+def read_named(path: Path) -> bytes:
+    """What the user named may be a pipe; too much of it is cut off, so that it fits nothing."""
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def read_needed(files: LogFiles, name: str) -> bytes:

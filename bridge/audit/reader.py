@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
+from bridge.audit.chronology import decoded
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import DATABASE
 
@@ -31,7 +30,10 @@ class Found:
 
     @property
     def entry(self) -> dict[str, Any]:
-        value: dict[str, Any] = orjson.loads(self.data)
+        """EvidenceUnavailable when that is not an entry at all."""
+        value = decoded(self.data)
+        if value is None:
+            raise EvidenceUnavailable(f"entry {self.index} is none that a bridge writes: see `log verify`")
         return value
 
 

@@ -10,7 +10,7 @@ import orjson
 from bridge.audit.disclosed import check_disclosed, disclosures, open_entry
 from bridge.audit.pack import PROOF_SUFFIX, Pack, file_name
 from bridge.audit.prove import Prover
-from bridge.audit.published import FolderFiles
+from bridge.audit.published import FolderFiles, read_beside, read_named
 from bridge.audit.query import Filter
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
@@ -111,11 +111,12 @@ def check(*, file: Path, entry: Path | None, vkeys: tuple[Path, ...], policy: Pa
     try:
         if not beside.exists():
             raise ConfigFault(f"there is no entry {beside}: name it with --entry")
-        proof = Proof.parse(file.read_bytes())
-        signed = proof.verify(beside.read_bytes(), trust.logs, [witness.key for witness in trust.witnesses])
+        proof = Proof.parse(read_named(file))
+        data = read_named(beside) if entry else read_beside(beside)
+        signed = proof.verify(data, trust.logs, [witness.key for witness in trust.witnesses])
         if not trust.satisfied([key for key, _ in signed.cosigned]):
             raise EvidenceInvalid(f"the cosignatures do not make the quorum ({trust.quorum})")
-        disclosed = check_disclosed(beside.read_bytes(), told.read_bytes()) if told.exists() else None
+        disclosed = check_disclosed(data, read_beside(told)) if told.exists() else None
     except EvidenceInvalid as error:
         click.echo(orjson.dumps({"good": False, "problem": str(error)}).decode() if as_json else f"BAD  {error}")
         raise click.exceptions.Exit(1) from error

@@ -92,5 +92,9 @@ def _line(one: Found) -> str:
 
 def word(text: str) -> str:
     """What a caller sent, as one word: a line break or an escape sequence in a scope must not forge a line."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.replace(" ", r"\x20")
+    return line(text).replace(" ", r"\x20")
+
+
+def line(text: str) -> str:
+    """What an entry says, as one line: it must not look like a second one, or clear the screen above it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

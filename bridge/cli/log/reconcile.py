@@ -10,7 +10,7 @@ from bridge.audit.issued import IssuedList
 from bridge.audit.reconcile import Finding, Reconciliation, Span
 from bridge.cli.log.filters import Instant
 from bridge.cli.log.folder import open_reader
-from bridge.cli.log.query import word
+from bridge.cli.log.query import line, word
 from bridge.cli.options import config_option, json_option
 from bridge.errors import EvidenceInvalid
 from bridge.evidence.files import DIGEST_KEY
@@ -68,4 +68,4 @@ def _line(finding: Finding) -> str:
     places.append(f"decision {word(finding.decision_id)}" if finding.decision_id is not None else "")
     places.append(f"entry {finding.index}" if finding.index is not None else "")
     where = ", ".join(filter(None, places))
-    return f"{'BAD ' if finding.critical else 'note'} {finding.code}: {finding.text}{where and f' ({where})'}"
+    return f"{'BAD ' if finding.critical else 'note'} {finding.code}: {line(finding.text)}{where and f' ({where})'}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bridge.audit.published import read_named
 from bridge.config.trust import load_trust
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.tlog.note import VerifierKey
@@ -31,6 +32,8 @@ def read_trust(vkeys: tuple[Path, ...], policy: Path | None, fallback: Path) -> 
         trust = Trust()
         if not vkeys:
             click.echo(f"trusting the key in {fallback}: compare it with a copy that you were given", err=True)
+            if fallback.exists() and not fallback.is_file():  # it would be waited for
+                raise ConfigFault(f"{fallback} is no file")
             vkeys = (fallback,)
     for file in vkeys:
         trust.logs.append(_key(file))
@@ -41,7 +44,7 @@ def read_trust(vkeys: tuple[Path, ...], policy: Path | None, fallback: Path) -> 
 
 def _key(file: Path) -> VerifierKey:
     try:
-        return VerifierKey.parse(file.read_text(encoding="utf-8"))
+        return VerifierKey.parse(read_named(file).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigFault(f"{file} cannot be read: {error}") from error
     except EvidenceInvalid as error:

@@ -11,10 +11,11 @@ import orjson
 
 from bridge.audit.database import verify_beside
 from bridge.audit.prove import Prover
-from bridge.audit.published import FolderFiles, LogFiles, UrlFiles
+from bridge.audit.published import FolderFiles, LogFiles, UrlFiles, read_named
 from bridge.audit.reader import LogReader
 from bridge.audit.report import Report
 from bridge.audit.verify import verify as verify_log
+from bridge.cli.log.query import line
 from bridge.cli.log.trusted import read_trust, trust_option, vkey_option
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import load_settings
@@ -56,7 +57,7 @@ def verify(
     evidence = Path(load_settings(config).evidence.path)
     files = _files(url, folder or evidence / LOG)
     trust = read_trust(vkeys, policy, (folder / "vkey") if folder else evidence / VKEY)
-    kept = [file.read_bytes() for file in old]
+    kept = [read_named(file) for file in old]
     if url is not None or folder:
         report = verify_log(files, trust, kept, now_ms=now_ms())
     else:
@@ -83,7 +84,7 @@ def _print(report: Report, *, as_json: bool) -> None:
         return
     for kind, texts in (("BAD ", report.problems), ("note", report.notes)):
         for text in texts:
-            click.echo(f"{kind} {text}")
+            click.echo(f"{kind} {line(text)}")
     if report.good and about is not None:
         click.echo(f"OK   {about.origin}: {report.entries} entries, root {about.root.hex()}")
         click.echo(f"     signed by {', '.join(report.signed_by)}")
@@ -113,7 +114,7 @@ def consistency(
     trust = read_trust(vkeys, policy, evidence / VKEY)
     try:
         witnesses = [witness.key for witness in trust.witnesses]
-        before, after = (open_checkpoint(file.read_bytes(), trust.logs, witnesses) for file in (old, new))
+        before, after = (open_checkpoint(read_named(file), trust.logs, witnesses) for file in (old, new))
         if not trust.satisfied([key for key, _ in after.cosigned]):
             raise EvidenceInvalid(f"the cosignatures of the new checkpoint do not make the quorum ({trust.quorum})")
         proof = Prover(files, trust).consistent(before, after)
@@ -131,7 +132,7 @@ def _files(url: str | None, folder: Path) -> LogFiles:
     """The log at the URL where there is one, else in the folder; closed with the command."""
     if url is None:
         return FolderFiles(folder)
-    return click.get_current_context().with_resource(UrlFiles(url, os.environ.get(TOKEN_VARIABLE)))
+    return click.get_current_context().with_resource(UrlFiles(url, os.environ.get(TOKEN_VARIABLE, "").strip()))
 
 
 def _hex(proof: Iterable[bytes]) -> list[str]:
