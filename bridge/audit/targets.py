@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import orjson
 
@@ -16,15 +16,25 @@ from bridge.errors import ConfigFault, EvidenceLocked
 _TAIL = 1024 * 1024
 
 
+class Log(Protocol):
+    """What is exported, as far as it is needed here (covered.Covered)."""
+
+    origin: str
+
+    def root(self, size: int) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """All entries of the log `origin` before `next_index` were handed on.
 
-    `output`: to which file (absolute), which had `output_bytes` bytes then; empty: to standard output.
+    `root` (hex): of the tree over them. `output`: to which file (absolute), which had `output_bytes` bytes then;
+    empty: to standard output.
     """
 
     origin: str
     next_index: int
+    root: str
     output: str = ""
     output_bytes: int = 0
 
@@ -32,11 +42,16 @@ class Progress:
     def load(cls, file: Path) -> "Progress | None":
         """None when there is no such file; ConfigFault when it cannot be read as one."""
         try:
-            return cls(**orjson.loads(file.read_bytes()))
+            found = cls(**orjson.loads(file.read_bytes()))
+            counts, texts = (found.next_index, found.output_bytes), (found.origin, found.output, found.root)
+            if not all(type(n) is int and n >= 0 for n in counts) or not all(isinstance(text, str) for text in texts):
+                raise ValueError("a member is not what an export writes")
+            bytes.fromhex(found.root)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
             raise ConfigFault(f"the state {file} cannot be used: {error}") from error
+        return found
 
     def save(self, file: Path) -> None:
         """Whole or not at all: a reader finds the old one or the new one."""
@@ -71,8 +86,8 @@ def alone(state: Path) -> Iterator[None]:
 class StreamTarget:
     """Standard output. What a crash lets go out after the last `settle` goes out again."""
 
-    def __init__(self, stream: BinaryIO, origin: str, state: Path | None) -> None:
-        self._stream, self._origin, self._state = stream, origin, state
+    def __init__(self, stream: BinaryIO, log: Log, state: Path | None) -> None:
+        self._stream, self._log, self._state = stream, log, state
 
     def write(self, lines: bytes) -> None:
         self._stream.write(lines)
@@ -80,7 +95,7 @@ class StreamTarget:
     def settle(self, next_index: int) -> None:
         self._stream.flush()
         if self._state is not None:
-            Progress(self._origin, next_index).save(self._state)
+            Progress(self._log.origin, next_index, self._log.root(next_index)).save(self._state)
 
 
 class FileTarget:
@@ -90,8 +105,8 @@ class FileTarget:
     ConfigFault when the file cannot be written, or ends in something that no export has left there.
     """
 
-    def __init__(self, path: Path, origin: str, state: Path | None, last: Progress | None) -> None:
-        self._path, self._origin, self._state = path.absolute(), origin, state
+    def __init__(self, path: Path, log: Log, state: Path | None, last: Progress | None) -> None:
+        self._path, self._log, self._state = path.absolute(), log, state
         with self._faults():
             # Not to be read by others: entries hold names of people.
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -119,7 +134,8 @@ class FileTarget:
         with self._faults():
             os.fsync(self._handle)
         if self._state is not None:
-            Progress(self._origin, next_index, str(self._path), self._bytes).save(self._state)
+            root = self._log.root(next_index)
+            Progress(self._log.origin, next_index, root, str(self._path), self._bytes).save(self._state)
 
     def close(self) -> None:
         os.close(self._handle)

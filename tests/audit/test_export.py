@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,10 @@ def indexes(output: Path) -> list[int]:
     data = output.read_bytes()
     assert data.endswith(b"\n") or data == b""
     return [json.loads(line)["leaf_index"] for line in data.split(b"\n")[:-1]]
+
+
+def indexes_in(done: Done) -> list[int]:
+    return [json.loads(line)["leaf_index"] for line in done.stdout.split("\n")[:-1]]
 
 
 def state_of(file: Path) -> dict[str, Any]:
@@ -246,6 +251,43 @@ def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     done = export(log, "--state", tmp_path / "state")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("issuance-bridge: ")
+
+
+@pytest.mark.parametrize("ill", [{"next_index": "1"}, {"next_index": -1}, {"next_index": 0.5}, {"root": "zz"}])
+def test_a_state_with_another_type_is_refused(tmp_path: Path, ill: dict[str, Any]) -> None:
+    log, state = log_of(tmp_path / "log", [decision(0)]), tmp_path / "state"
+    assert export(log, "--state", state).returncode == 0
+    state.write_text(json.dumps({**state_of(state), **ill}))
+    done = export(log, "--state", state)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be used" in done.stderr
+
+
+@pytest.mark.parametrize("count", [1, 256, 300, 600])
+def test_entries_that_were_not_signed_are_not_exported(tmp_path: Path, count: int) -> None:
+    """Changed together with the tile of their hashes: the root tells."""
+    log, other = log_of(tmp_path / "log", (decision(n) for n in range(count))), tmp_path / "other"
+    log_of(other, (decision(n, caller="forged") for n in range(count)))
+    for below in ("entries", "0"):
+        shutil.copytree(other / "log/tile" / below, log / "log/tile" / below, dirs_exist_ok=True)
+    done = export(log)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "entry 0 or one after it is not in the tree that was signed" in done.stderr
+
+
+def test_another_history_under_the_same_key_is_not_gone_on_with(tmp_path: Path) -> None:
+    log, state = log_of(tmp_path / "log", (decision(n) for n in range(300))), tmp_path / "state"
+    assert export(log, "--state", state).returncode == 0
+    write(log, (decision(n) for n in range(300, 310)))
+    publish(log)
+    assert len(indexes_in(export(log, "--state", state))) == 10
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(log / "signing.key", other)
+    log_of(other, (decision(n, caller="forged") for n in range(320)))
+    done = export(other, "--state", state)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the first 310 entries of the log are not those that were exported" in done.stderr
 
 
 def test_all_kinds_are_exported(tmp_path: Path) -> None:

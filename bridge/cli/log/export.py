@@ -16,7 +16,7 @@ from bridge.audit.targets import FileTarget, Progress, StreamTarget, alone
 from bridge.cli.log.trusted import read_trust
 from bridge.cli.options import config_option
 from bridge.config.settings import load_settings
-from bridge.errors import ConfigFault, LogForked
+from bridge.errors import ConfigFault, EvidenceInvalid, LogForked
 from bridge.evidence.files import LOG, VKEY
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -58,9 +58,9 @@ def export_command(
         begin = _begin(last, log, start or 0)
         end = max(begin, log.size if stop is None else min(stop, log.size))
         if output is None:
-            target: FileTarget | StreamTarget = StreamTarget(sys.stdout.buffer, log.origin, state)
+            target: FileTarget | StreamTarget = StreamTarget(sys.stdout.buffer, log, state)
         else:
-            target = stack.enter_context(closing(FileTarget(output, log.origin, state, last)))
+            target = stack.enter_context(closing(FileTarget(output, log, state, last)))
         if begin <= log.size:
             export(log, rows, begin, end, target)
     click.echo(f"{end - begin} entries of {log.origin}; the next is {end}, the checkpoint covers {log.size}", err=True)
@@ -76,6 +76,10 @@ def _begin(last: Progress | None, log: Covered, start: int) -> int:
         raise LogForked(
             f"{last.next_index} entries were exported, the checkpoint covers only {log.size}: an older copy of the log?"
         )
+    try:
+        log.must_have_grown_from(last.next_index, last.root)
+    except EvidenceInvalid as error:
+        raise LogForked(f"the first {last.next_index} entries of the log are not those that were exported") from error
     return last.next_index
 
 
