@@ -237,7 +237,7 @@ async def refuse_foreign_log(settings: Settings) -> None:
 def publisher_of(settings: Settings) -> Publisher:
     """What signs the configured log; its key is made where there is none yet. ConfigFault when it cannot be used."""
     folder, evidence = Path(settings.evidence.path), settings.evidence
-    signer = keys.load_or_make(folder, evidence.key, evidence.origin, now_ms())
+    signer = keys.load_or_make(folder, evidence.key, evidence.origin, now_ms(), high_water=evidence.high_water)
     return Publisher(folder, signer, evidence.high_water, [VerifierKey.parse(vkey) for vkey in evidence.retired_keys])
 
 

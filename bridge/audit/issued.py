@@ -11,6 +11,8 @@ from bridge.model import strict_json
 from bridge.model.commitment import is_hidden
 from bridge.model.issued import Minted, TokenDigest, Violation
 
+MAX_NAMES = 20
+
 
 class Token(BaseModel):
     """One line of the list; times in seconds since the epoch. What else stands there is passed over."""
@@ -56,11 +58,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class IssuedList:
-    """The list, by digest of the token; `twice`: lines whose jti stood there before."""
+    """The list, by digest of the token; `twice`: lines whose jti stood there before.
+
+    `passed_over`: names of members that are no `Token`'s, `MAX_NAMES` or a few more; one may be a misspelt one.
+    """
 
     digest: TokenDigest
     tokens: dict[str, Listed] = field(default_factory=dict)
     twice: list[Listed] = field(default_factory=list)
+    passed_over: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, lines: Iterable[bytes], digest: TokenDigest) -> "IssuedList":
@@ -70,13 +76,16 @@ class IssuedList:
             if not line.strip():
                 continue
             try:
-                token = Token.model_validate(strict_json.loads(line))
+                members = strict_json.loads(line)
+                token = Token.model_validate(members)
             except MalformedRequest as error:
                 raise EvidenceInvalid(f"line {number}: {error.problems[0][1]}") from error
             except ValidationError as error:
                 first = error.errors(include_input=False, include_url=False)[0]
                 where = "/".join(map(str, first["loc"]))
                 raise EvidenceInvalid(f"line {number}: {where}: {first['msg']}") from error
+            if len(found.passed_over) < MAX_NAMES:
+                found.passed_over.update(members.keys() - Token.model_fields.keys())
             listed = Listed(number, token)
             if found.tokens.setdefault(digest(token.jti), listed) is not listed:
                 found.twice.append(listed)

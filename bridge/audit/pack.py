@@ -10,7 +10,6 @@ import orjson
 from bridge.audit.prove import Prover
 from bridge.audit.query import Filter, Queries
 from bridge.audit.reader import Found, LogReader
-from bridge.errors import EvidenceInvalid
 from bridge.model.times import rfc3339
 from bridge.tlog.trust import Trust
 
@@ -20,11 +19,9 @@ _EXPLAINED = files("bridge.audit").joinpath("pack.md").read_text(encoding="utf-8
 
 
 class Pack:
-    """Proves against the one checkpoint of `prover`, which must satisfy `trust`; EvidenceInvalid otherwise."""
+    """Proves against the one checkpoint of `prover`, which is signed by one of the logs that `trust` names."""
 
     def __init__(self, reader: LogReader, prover: Prover, trust: Trust) -> None:
-        if not trust.satisfied([key for key, _ in prover.signed.cosigned]):
-            raise EvidenceInvalid(f"the cosignatures of the checkpoint do not make the quorum ({trust.quorum})")
         self._reader, self._prover = reader, prover
         self._key = prover.signed.note.verify(trust.logs)[0][0]
         self.fitting = self.beside = self.uncovered = 0
@@ -82,7 +79,7 @@ def file_name(found: Found) -> str:
 def _asked(wanted: Filter) -> Mapping[str, Any]:
     """The filter in the words of the command line; nothing: all entries."""
     times = {"from": wanted.since, "to": wanted.until}
-    names = ("client", "subject", "scope", "outcome", "rule", "owner", "exception")
+    names = ("kind", "client", "subject", "scope", "outcome", "rule", "owner", "exception")
     texts = {name: getattr(wanted, name) for name in names}
     texts |= {name: None if time is None else rfc3339(time) for name, time in times.items()}
     return {name: text for name, text in texts.items() if text is not None}

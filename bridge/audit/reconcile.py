@@ -83,6 +83,8 @@ class Reconciliation:
         self._reader, self._issued, self._span, self._now_ms = reader, issued, span, now_ms
         self._decided = {listed.token.decision_id for listed in issued.tokens.values()}
         self.decisions = self.reports = 0
+        self.heard_of = span.caller is None
+        """Whether the log has any entry of the caller whose list it is."""
 
     def findings(self) -> Iterator[Finding]:
         """All that is found, in the order of the log and then of the list. EvidenceUnavailable as the reader's."""
@@ -106,6 +108,7 @@ class Reconciliation:
             yield from _told(chronology)
             if entry is None:
                 raise ValueError(f"entry {found.index} is no object")
+            self.heard_of = self.heard_of or entry.get("caller") == self._span.caller
             if entry["kind"] == "issued":
                 yield from self._report(found.index, revealed(self._reader, found))
             elif entry["kind"] == "decision":

@@ -19,17 +19,22 @@ DIGEST_KEY_BYTES = 32
 _PUT_BACK = "put it back from its copy, or name another key in evidence.key (the change will stand in the log)"
 
 
-def load_or_make(folder: Path, key_file: str, origin: str, now_ms: int) -> Signer:
+def load_or_make(folder: Path, key_file: str, origin: str, now_ms: int, *, high_water: str = "") -> Signer:
     """The signer of the log in `folder`; its name is the log's origin: `origin` and the half-year it began in.
 
-    ConfigFault when the key cannot be read or used, belongs to another log, or is not the one that signed this log
-    and `key_file` does not name it.
+    None is made where `high_water` names a checkpoint: a new key cannot have signed it. ConfigFault when the key cannot
+    be read or used, belongs to another log, or is not the one that signed this log and `key_file` does not name it.
     """
     path = Path(key_file) if key_file else folder / SIGNING_KEY
     known = _signed_with(folder)
     if not key_file and not path.exists():
         if known or (folder / VKEY).exists() or (folder / CHECKPOINT).exists():
             raise ConfigFault(f"{path} is gone, and the log in {folder} was signed with it: {_PUT_BACK}")
+        if high_water:
+            raise ConfigFault(
+                f"evidence.high_water names {high_water}, a checkpoint of a log that has begun, and there is no "
+                f"signing key in {folder}: put the log back, or name no such file before there is a log"
+            )
         name = f"{origin}/{half_year(now_ms)}"
         _make(path, f"{Signer(name, Ed25519PrivateKey.generate())}\n".encode(), "signing key")
     signer = _load(path)

@@ -161,6 +161,21 @@ def test_the_trust_policy_goes_along_and_must_be_satisfied(tmp_path: Path) -> No
     assert not (tmp_path / "other").exists()
 
 
+def test_one_entry_must_satisfy_the_trust_policy_too(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log", [decision(0)])
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {(log / VKEY).read_text()}witness w {_witness('witness.example')}\nquorum w\n")
+    done = command("log", "prove", "0", "-o", tmp_path / "proof", "--trust", policy, evidence=log)
+    assert (done.returncode, "do not make the quorum" in done.stderr) == (1, True)
+    assert not (tmp_path / "proof").exists()
+
+
+def test_the_readme_tells_the_kind_that_was_asked_for(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log", [decision(0), entry(1, "gap")])
+    assert pack(log, tmp_path / "pack", "--kind", "gap").returncode == 0
+    assert '{"kind":"gap"}' in readme(tmp_path / "pack")
+
+
 def test_a_pack_has_a_folder_of_its_own(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log", [decision(0)])
     (tmp_path / "mine").mkdir()

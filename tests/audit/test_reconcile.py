@@ -79,7 +79,7 @@ class Service:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
     folder = tmp_path_factory.mktemp("reconcile")
-    names = ("as", "other", *CASES, "many", "span", "text", "never", "alone", "later", "foreign", "keyed")
+    names = ("as", "other", *CASES, "many", "span", "text", "never", "alone", "later", "foreign", "keyed", "misspelt")
     callers = [caller(name) for name in dict.fromkeys(name.replace(" ", "-") for name in names)]
     with running_bridge(folder, write_policies(folder / "rego", POLICIES), callers=callers) as bridge:
         yield bridge
@@ -228,11 +228,11 @@ def test_text_and_exit_code(running: RunningBridge, tmp_path: Path) -> None:
     good(server)
     command = ["log", "reconcile", "--caller", "text", "--issued"]
     done = running.cli(*command, str(server.listed(tmp_path)))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "passed over in the list: sub\n")
     assert done.stdout.splitlines()[-1].startswith("OK   listed 1, reported ")
     server.mint("forged\nOK   listed 1", "read", report=False)
     done = running.cli(*command, str(server.listed(tmp_path)))
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, "passed over in the list: sub\n")
     first, _, last = (line for line in done.stdout.splitlines() if not line.startswith("note"))
     assert (
         first
@@ -253,6 +253,22 @@ def test_the_span_says_what_the_list_should_know(running: RunningBridge, tmp_pat
     for arguments, expected in (([], ["not_listed"]), (["--from", between], []), (["--to", between], ["not_listed"])):
         assert codes(server.reconcile(tmp_path, "--caller", "span", *arguments)[1]) == expected
     assert "not_listed" in codes(server.reconcile(tmp_path)[1])
+
+
+def test_a_caller_that_the_log_does_not_know_is_wrong_use(running: RunningBridge, tmp_path: Path) -> None:
+    """A misspelt name would find nothing amiss."""
+    (tmp_path / "list").write_text("")
+    done = running.cli("log", "reconcile", "--issued", str(tmp_path / "list"), "--caller", "nobody")
+    assert (done.returncode, "OK" in done.stdout) == (2, False)
+    assert "the log has no entry of a caller 'nobody'" in done.stderr
+
+
+def test_misspelt_members_are_named(running: RunningBridge, tmp_path: Path) -> None:
+    server = service(running, "misspelt")
+    good(server)
+    server.tokens[-1] |= {"scope": ["more"], "a\nb": 1}
+    done = running.cli("log", "reconcile", "--caller", "misspelt", "--issued", str(server.listed(tmp_path)))
+    assert done.stderr == "passed over in the list: a\\nb, scope, sub\n"
 
 
 def test_the_decision_of_another_caller_is_none(running: RunningBridge, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ports import Record
 from bridge.tlog.checkpoint import Checkpoint
 from bridge.tlog.note import Note
-from tests.support.bridge import request, running_bridge, starting_bridge, write_config
+from tests.support.bridge import request, run_cli, running_bridge, starting_bridge, write_config
 from tests.support.waiting import wait_until
 
 ORIGIN = "localhost/issuance-bridge"
@@ -185,3 +185,14 @@ def test_a_whole_folder_put_back_is_not_started(tmp_path: Path) -> None:
         told = starting.log_file.read_text()
     assert f"issuance-bridge: {anchor} (evidence.high_water) covers" in told
     assert "listening" not in told
+
+
+def test_no_key_is_made_for_a_log_that_has_begun_elsewhere(place: Place) -> None:
+    """With a new one beside it the log could not be put back: its own key would be in the way."""
+    assert place.write_anchor().exit_code == 0
+    shutil.rmtree(place.evidence)
+    environment = {"BRIDGE__EVIDENCE__HIGH_WATER": str(place.anchor)}
+    done = run_cli("serve", "--config", place.config, env=environment)
+    assert done.returncode == 1
+    assert "there is no signing key" in done.stderr
+    assert not (place.evidence / SIGNING_KEY).exists()

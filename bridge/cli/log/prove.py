@@ -58,6 +58,8 @@ def prove(
     with open_reader(config) as reader:
         trust = read_trust(vkeys, policy, reader.folder / VKEY)
         prover = Prover(FolderFiles(reader.folder / LOG), trust)
+        if not trust.satisfied([key for key, _ in prover.signed.cosigned]):
+            raise EvidenceInvalid(f"the cosignatures of the checkpoint do not make the quorum ({trust.quorum})")
         if pack is not None:
             made = Pack(reader, prover, trust)
             _write_pack(pack, made.files(Filter(**wanted), now_ms()), policy)

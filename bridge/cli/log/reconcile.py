@@ -44,11 +44,15 @@ def reconcile(
                 tokens = IssuedList.read(lines, digest)
         except EvidenceInvalid as error:
             raise click.UsageError(f"{issued}: {error}") from error
+        if tokens.passed_over:
+            click.echo(f"passed over in the list: {', '.join(map(word, sorted(tokens.passed_over)))}", err=True)
         found = Reconciliation(reader, tokens, Span(caller, since, until), now_ms())
         critical = 0
         for finding in found.findings():
             critical += finding.critical
             click.echo(_document(finding) if as_json else _line(finding))
+    if not found.heard_of:
+        raise click.UsageError(f"the log has no entry of a caller {caller!r}")
     if not as_json:
         listed = len(tokens.tokens) + len(tokens.twice)
         what = f"listed {listed}, reported {found.reports}, decided {found.decisions}"
