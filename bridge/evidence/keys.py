@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable
 from bridge.evidence.files import CHECKPOINT, DATABASE, DIGEST_KEY, SIGNING_KEY, VKEY
+from bridge.evidence.tree import make_folder, sync_names
 from bridge.model.issued import TokenDigest
 from bridge.tlog.note import Signer, VerifierKey
 
@@ -104,7 +105,7 @@ def _make(path: Path, data: bytes, what: str) -> None:
     """Whole or not at all: another worker may be making it at the same moment, and the first one stays."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         new.unlink(missing_ok=True)  # in a container a process that was killed may have had the same number
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -116,5 +117,6 @@ def _make(path: Path, data: bytes, what: str) -> None:
                 path.hardlink_to(new)
         finally:
             new.unlink()
+        sync_names(path.parent)
     except OSError as error:
         raise ConfigFault(f"the {what} {path} cannot be made: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from bridge.errors import ConfigFault, EvidenceLocked, EvidenceUnavailable
 from bridge.evidence.files import DATABASE, OWNER_LOCK
 from bridge.evidence.rows import Rows
+from bridge.evidence.tree import make_folder
 from bridge.evidence.turn import Turn
 from bridge.model.entry import canonical
 from bridge.model.times import now_ms, rfc3339
@@ -43,7 +44,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise ConfigFault(f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, MIN_SQLITE))} is needed")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             self._turn.open()
             with self._turn.taken():
                 self._connect()
@@ -198,7 +199,7 @@ def owned(folder: Path) -> Iterator[int]:
     The descriptor is the lock: a child that inherits it holds the folder too, even when we are gone.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         handle = os.open(folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EvidenceUnavailable(f"the evidence folder {folder} cannot be used: {error}") from error

@@ -101,7 +101,7 @@ def _joined(level: int, row: Sequence[bytes]) -> bytes:
 
 def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
     """Writes a file under another name, then renames it; with `sync` it and its name are on disk afterwards."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(path.parent, 0o755, sync=sync)
     new = path.with_name(f".{path.name}.new")
     try:
         with new.open("wb") as file:
@@ -114,8 +114,21 @@ def write_whole(path: Path, data: bytes, *, sync: bool) -> None:
         new.unlink(missing_ok=True)
         raise
     if sync:
-        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_names(path.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o700, *, sync: bool = True) -> None:
+    """Makes a folder and those above it where they are missing; with `sync` their names are on disk afterwards."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for path in missing if sync else ():
+        sync_names(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """What was made, linked or renamed in `folder` is there after a power loss, too."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
