@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from bridge.audit.chronology import decoded
-from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.audit.published import LogFiles, read_checkpoint, read_tile
 from bridge.errors import EvidenceInvalid
 from bridge.model.times import parse_rfc3339
 from bridge.tlog.checkpoint import open_checkpoint
@@ -44,7 +44,7 @@ class Covered:
 
     def __init__(self, files: LogFiles, keys: Iterable[VerifierKey]) -> None:
         self._files = files
-        self._checkpoint = open_checkpoint(read_needed(files, "checkpoint"), keys).checkpoint
+        self._checkpoint = open_checkpoint(read_checkpoint(files), keys).checkpoint
         self.origin, self.size = self._checkpoint.origin, self._checkpoint.size
         self._hashes = lru_cache(maxsize=64)(partial(read_tile, files))
         self._node = nodes(self.size, self._hashes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.audit.chronology import decoded
 from bridge.audit.disclosed import Disclosures
-from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.audit.published import LogFiles, read_checkpoint, read_tile
 from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
 from bridge.audit.report import Report
@@ -195,8 +195,8 @@ def _published(files: LogFiles, size: int) -> bool:
     """Whether the published checkpoint covers so many entries by now."""
     until = time.monotonic() + PUBLISHED_S
     while True:
-        lines = read_needed(files, "checkpoint").split(b"\n")
-        if len(lines) > 1 and lines[1].isdigit() and int(lines[1]) >= size:
+        lines = read_checkpoint(files).split(b"\n")
+        if len(lines) > 1 and lines[1].isdigit() and len(lines[1]) < 20 and int(lines[1]) >= size:
             return True
         if time.monotonic() > until:
             return False

@@ -1,6 +1,6 @@
 """Proof files for entries of a log, made of its published files (C2SP tlog-proof)."""
 
-from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.audit.published import LogFiles, read_checkpoint, read_tile
 from bridge.errors import EvidenceInvalid
 from bridge.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from bridge.tlog.merkle import consistency_proof, inclusion_proof, tree_root, verify_consistency
@@ -13,7 +13,7 @@ class Prover:
     """Proves against one checkpoint of the log in `files`: the newest there is when it is made."""
 
     def __init__(self, files: LogFiles, trust: Trust) -> None:
-        self.note = read_needed(files, "checkpoint")
+        self.note = read_checkpoint(files)
         self.signed = open_checkpoint(self.note, trust.logs, [witness.key for witness in trust.witnesses])
         self.checkpoint = self.signed.checkpoint
         self._node = nodes(self.checkpoint.size, lambda tile: read_tile(files, tile))

@@ -102,6 +102,14 @@ def read_named(path: Path) -> bytes:
         return file.read(MAX_FILE_BYTES + 1)
 
 
+def read_checkpoint(files: LogFiles) -> bytes:
+    """The published checkpoint. EvidenceInvalid when there is none: perhaps these are not the files of a log."""
+    data = files.read("checkpoint")
+    if data is None:
+        raise EvidenceInvalid("checkpoint is missing: is this a published log, a folder log/ or an address …/log/ ?")
+    return data
+
+
 def read_needed(files: LogFiles, name: str) -> bytes:
     """A file that must be there. EvidenceInvalid when it is not."""
     data = files.read(name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bridge.audit.chronology import Chronology, decoded
-from bridge.audit.published import LogFiles, read_needed, read_tile
+from bridge.audit.published import LogFiles, read_checkpoint, read_tile
 from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
 from bridge.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
@@ -40,7 +40,7 @@ def verify(
     """
     report = Report() if report is None else report
     try:
-        signed = open_checkpoint(read_needed(files, "checkpoint"), trust.logs, _witness_keys(trust))
+        signed = open_checkpoint(read_checkpoint(files), trust.logs, _witness_keys(trust))
     except EvidenceInvalid as error:
         report.verdict(f"checkpoint: {error}")
         return report

@@ -158,3 +158,25 @@ def test_a_token_that_no_header_can_hold_is_not_quoted(
             assert done.returncode == 1
             assert "planted" not in done.stdout + done.stderr
             assert told in done.stderr
+
+
+def test_a_wrong_place_is_said_so_and_is_no_bad_log(evidence: Path, tmp_path: Path) -> None:
+    copy, nowhere = shutil.copytree(evidence / "log", tmp_path / "copy"), tmp_path / "nowhere"
+    point, key = copy / "checkpoint", ("--vkey", copy / "vkey")
+    done = command("log", "consistency", *key, point, point, evidence=nowhere)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"there is no log in {nowhere}: name a copy with --folder" in done.stderr
+    done = command("log", "consistency", *key, "--folder", copy, point, point, evidence=nowhere)
+    assert (done.returncode, done.stdout) == (0, "OK   log.example/bridge/2026h1: 3 entries grew to 3\n")
+    assert "is this a published log" in verified(copy / "tile", evidence).stdout
+    (copy / "vkey").unlink()
+    done = command("log", "verify", "--folder", copy)
+    assert (
+        done.stderr == f"issuance-bridge: name the log's key with --vkey (or --trust): there is none in {copy / 'vkey'}"
+    )
+
+
+def test_nothing_found_is_said(evidence: Path) -> None:
+    done = command("log", "query", "--kind", "decisions", evidence=evidence)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no entry fits\n")
+    assert command("log", "query", "--json", "--kind", "decisions", evidence=evidence).stderr == ""

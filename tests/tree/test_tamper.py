@@ -222,7 +222,7 @@ def a_missing_bundle(log: Path) -> str:
 
 def a_missing_checkpoint(log: Path) -> str:
     (log / "checkpoint").unlink()
-    return "checkpoint: checkpoint is missing"
+    return "checkpoint: checkpoint is missing: is this a published log, a folder log/ or an address …/log/ ?"
 
 
 def another_key_of_the_same_name(log: Path) -> str:

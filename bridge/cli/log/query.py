@@ -53,6 +53,8 @@ def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
         found = Queries(reader).query(Filter(**wanted))
         for one in found:
             click.echo(orjson.dumps(_document(one)).decode() if as_json else _line(one))
+        if not as_json and not found:
+            click.echo("no entry fits", err=True)
         if not as_json and len(found) == wanted["limit"]:
             click.echo(f"(the newest {len(found)}; --limit for more)", err=True)
 

@@ -31,8 +31,10 @@ def read_trust(vkeys: tuple[Path, ...], policy: Path | None, fallback: Path) -> 
     else:
         trust = Trust()
         if not vkeys:
+            if not fallback.exists():
+                raise ConfigFault(f"name the log's key with --vkey (or --trust): there is none in {fallback}")
             click.echo(f"trusting the key in {fallback}: compare it with a copy that you were given", err=True)
-            if fallback.exists() and not fallback.is_file():  # it would be waited for
+            if not fallback.is_file():  # it would be waited for
                 raise ConfigFault(f"{fallback} is no file")
             vkeys = (fallback,)
     for file in vkeys:

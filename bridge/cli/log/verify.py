@@ -27,14 +27,18 @@ from bridge.tlog.trust import Trust
 
 TOKEN_VARIABLE = "ISSUANCE_BRIDGE_TOKEN"  # noqa: S105 - a name
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
+_url_option = click.option(
+    "--from-url", "url", help=f"The log over HTTP (…/log/); a bearer token is taken from {TOKEN_VARIABLE}."
+)
+_folder_option = click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A copy of the log folder."
+)
 
 
 @click.command()
 @click.option("--old", type=_file, multiple=True, help="A checkpoint that was kept; may be repeated.")
-@click.option("--from-url", "url", help=f"The log over HTTP (…/log/); a bearer token is taken from {TOKEN_VARIABLE}.")
-@click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A copy of the log folder."
-)
+@_url_option
+@_folder_option
 @vkey_option
 @trust_option
 @config_option
@@ -50,13 +54,10 @@ def verify(
     as_json: bool,
 ) -> None:
     """Verify the whole log: bytes, hashes, tiles, root, signatures, counters, clocks; and the database beside it."""
-    if url is not None and folder:
-        raise click.UsageError("--from-url and --folder exclude each other")
-    if url is not None and not (vkeys or policy):
-        raise click.UsageError("--from-url needs --vkey or --trust: a key from the log itself would prove nothing")
     evidence = Path(load_settings(config).evidence.path)
-    files = _files(url, folder or evidence / LOG)
-    trust = read_trust(vkeys, policy, (folder / "vkey") if folder else evidence / VKEY)
+    if not (url is not None or folder or (evidence / DATABASE).exists()):
+        raise ConfigFault(f"there is no log in {evidence}; a copy of the published files is verified with --folder")
+    files, trust = _opened(evidence, url, folder, vkeys, policy)
     kept = [read_named(file) for file in old]
     if url is not None or folder:
         report = verify_log(files, trust, kept, now_ms=now_ms())
@@ -68,8 +69,6 @@ def verify(
 
 
 def _with_database(evidence: Path, files: LogFiles, trust: Trust, kept: list[bytes]) -> Report:
-    if not (evidence / DATABASE).exists():
-        raise ConfigFault(f"there is no log in {evidence}; a copy of the published files is verified with --folder")
     with closing(LogReader(evidence)) as reader:
         return verify_beside(reader, files, trust, kept, now_ms())
 
@@ -93,7 +92,8 @@ def _print(report: Report, *, as_json: bool) -> None:
 @click.command()
 @click.argument("old", type=_file)
 @click.argument("new", type=_file)
-@click.option("--from-url", "url", help=f"The log over HTTP (…/log/); a bearer token is taken from {TOKEN_VARIABLE}.")
+@_url_option
+@_folder_option
 @vkey_option
 @trust_option
 @config_option
@@ -104,14 +104,16 @@ def consistency(
     old: Path,
     new: Path,
     url: str | None,
+    folder: Path | None,
     vkeys: tuple[Path, ...],
     policy: Path | None,
     as_json: bool,
 ) -> None:
     """Prove that the checkpoint in NEW has grown from the one in OLD, with the tiles of the log."""
     evidence = Path(load_settings(config).evidence.path)
-    files = _files(url, evidence / LOG)
-    trust = read_trust(vkeys, policy, evidence / VKEY)
+    if not (url is not None or folder or (evidence / LOG).exists()):
+        raise ConfigFault(f"there is no log in {evidence}: name a copy with --folder, or its address with --from-url")
+    files, trust = _opened(evidence, url, folder, vkeys, policy)
     try:
         witnesses = [witness.key for witness in trust.witnesses]
         before, after = (open_checkpoint(read_named(file), trust.logs, witnesses) for file in (old, new))
@@ -128,11 +130,20 @@ def consistency(
         click.echo(f"OK   {after.checkpoint.origin}: {sizes[0]} entries grew to {sizes[1]}")
 
 
-def _files(url: str | None, folder: Path) -> LogFiles:
-    """The log at the URL where there is one, else in the folder; closed with the command."""
+def _opened(
+    evidence: Path, url: str | None, folder: Path | None, vkeys: tuple[Path, ...], policy: Path | None
+) -> tuple[LogFiles, Trust]:
+    """The log at the URL, in the folder, or beside the database; closed with the command. And whom to believe."""
+    if url is not None and folder:
+        raise click.UsageError("--from-url and --folder exclude each other")
+    if url is not None and not (vkeys or policy):
+        raise click.UsageError("--from-url needs --vkey or --trust: a key from the log itself would prove nothing")
+    log = folder or evidence / LOG
+    trust = read_trust(vkeys, policy, log / Path(VKEY).name)
     if url is None:
-        return FolderFiles(folder)
-    return click.get_current_context().with_resource(UrlFiles(url, os.environ.get(TOKEN_VARIABLE, "").strip()))
+        return FolderFiles(log), trust
+    files = UrlFiles(url, os.environ.get(TOKEN_VARIABLE, "").strip())
+    return click.get_current_context().with_resource(files), trust
 
 
 def _hex(proof: Iterable[bytes]) -> list[str]:
