@@ -199,5 +199,5 @@ def test_an_entry_that_was_changed_beyond_reading_is_named(folder: Path, data: b
     with sqlite3.connect(folder / DATABASE) as db:
         db.execute("UPDATE entry SET bytes = ? WHERE idx = 1", (data,))
     db.close()
-    with pytest.raises(EvidenceUnavailable, match="entry 1 .*is none that a bridge writes"):
+    with pytest.raises(EvidenceUnavailable, match=r"entry 1 .*is none that a bridge writes"):
         found(folder)
