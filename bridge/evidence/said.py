@@ -19,7 +19,7 @@ def said_before(
     """The published checkpoint, and the one in the file `high_water` (if it names one). Their roots are not compared.
 
     LogForked when one of them does not hold, or covers more than `signed`, the last one; OSError when it cannot be
-    read. `damaged`: the published one need not hold.
+    read; ConfigFault when `high_water` names no file elsewhere. `damaged`: the published one need not hold.
     """
     said: list[Said] = []
     published = folder / CHECKPOINT
@@ -30,6 +30,8 @@ def said_before(
             if not damaged:
                 raise LogForked(f"{published} does not hold: {error}. {REBUILD}") from error
     if high_water:
+        if Path(high_water).resolve().is_relative_to(folder.resolve()):
+            raise ConfigFault(f"evidence.high_water names {high_water}, which would be put back together with the log")
         said.append((_kept(Path(high_water), keys), f"{high_water} (evidence.high_water)"))
     for checkpoint, where in said:
         if checkpoint.size > signed.size:

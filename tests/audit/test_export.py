@@ -322,3 +322,9 @@ def test_no_log_and_no_checkpoint_are_said_so(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith("issuance-bridge: ")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_state_is_not_written_over_the_rows(tmp_path: Path) -> None:
+    log, file = log_of(tmp_path / "log", [decision(0)]), tmp_path / "rows"
+    done = export(log, "--state", file, "--output", file)
+    assert (done.returncode, file.exists()) == (2, False)

@@ -196,3 +196,12 @@ def test_no_key_is_made_for_a_log_that_has_begun_elsewhere(place: Place) -> None
     assert done.returncode == 1
     assert "there is no signing key" in done.stderr
     assert not (place.evidence / SIGNING_KEY).exists()
+
+
+def test_a_mark_inside_the_folder_guards_nothing(place: Place) -> None:
+    """It would be put back with the older copy."""
+    for inside in (place.evidence / CHECKPOINT, place.evidence / "mark"):
+        environment = {"BRIDGE__EVIDENCE__HIGH_WATER": str(inside)}
+        done = run_cli("serve", "--config", place.config, env=environment)
+        assert done.returncode == 1
+        assert "which would be put back together with the log" in done.stderr

@@ -47,6 +47,8 @@ def export_command(
     Every line names the log, the index and the leaf hash, so that `log prove` can prove it later.
     """
     rows = _format(form, ocsf_version)
+    if state is not None and output is not None and state.absolute() == output.absolute():
+        raise click.UsageError("--state and --output are two files")
     folder = Path(load_settings(config).evidence.path)
     with ExitStack() as stack:
         if state is not None:
