@@ -59,6 +59,18 @@ def test_what_an_entry_says_forges_no_line(evidence: Path, tmp_path: Path) -> No
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["note", "OK", "signed"]
 
 
+def test_no_member_of_an_entry_forges_a_line_of_a_list(tmp_path: Path) -> None:
+    forged = "\n         9 2026-03-01T00:00:09.000Z decision  deny\x1b[2K"
+    exception = {"path": "waiver", "id": f"EX-1{forged}", "approved_by": [], "expires": ""}
+    ill = decision(1, id=forged, exceptions=[exception], violations=[forged], outcome=forged)
+    evidence = log_of(tmp_path, [decision(0), ill, entry(2, forged)])
+    listed = command("log", "query", evidence=evidence)
+    assert len(listed.stdout.splitlines()) == 3
+    shown = command("log", "show", "1", evidence=evidence)
+    assert shown.stdout.splitlines()[1] == "{"
+    assert "\x1b" not in listed.stdout + shown.stdout
+
+
 def nested(depth: int) -> Any:
     value: Any = {"commitment": "x"}
     for _ in range(depth):

@@ -39,7 +39,7 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
             if as_json:
                 click.echo(orjson.dumps(document).decode())
             else:
-                click.echo(_marks(one.entry))
+                click.echo(line(_marks(one.entry)))
                 click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
@@ -52,7 +52,7 @@ def query(config: Path | None, *, as_json: bool, **wanted: Any) -> None:
     with open_reader(config) as reader:
         found = Queries(reader).query(Filter(**wanted))
         for one in found:
-            click.echo(orjson.dumps(_document(one)).decode() if as_json else _line(one))
+            click.echo(orjson.dumps(_document(one)).decode() if as_json else line(_line(one)))
         if not as_json and not found:
             click.echo("no entry fits", err=True)
         if not as_json and len(found) == wanted["limit"]:
