@@ -26,13 +26,14 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """All entries of the log `origin` before `next_index` were handed on.
+    """All entries of the log `origin` before `next_index` were handed on, in the format `form`.
 
     `root` (hex): of the tree over them. `output`: to which file (absolute), which had `output_bytes` bytes then;
     empty: to standard output.
     """
 
     origin: str
+    form: str
     next_index: int
     root: str
     output: str = ""
@@ -43,7 +44,8 @@ class Progress:
         """None when there is no such file; ConfigFault when it cannot be read as one."""
         try:
             found = cls(**orjson.loads(file.read_bytes()))
-            counts, texts = (found.next_index, found.output_bytes), (found.origin, found.output, found.root)
+            counts = found.next_index, found.output_bytes
+            texts = found.origin, found.form, found.root, found.output
             if not all(type(n) is int and n >= 0 for n in counts) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("a member is not what an export writes")
             bytes.fromhex(found.root)
@@ -86,8 +88,8 @@ def alone(state: Path) -> Iterator[None]:
 class StreamTarget:
     """Standard output. What a crash lets go out after the last `settle` goes out again."""
 
-    def __init__(self, stream: BinaryIO, log: Log, state: Path | None) -> None:
-        self._stream, self._log, self._state = stream, log, state
+    def __init__(self, stream: BinaryIO, log: Log, form: str, state: Path | None) -> None:
+        self._stream, self._log, self._form, self._state = stream, log, form, state
 
     def write(self, lines: bytes) -> None:
         self._stream.write(lines)
@@ -95,7 +97,7 @@ class StreamTarget:
     def settle(self, next_index: int) -> None:
         self._stream.flush()
         if self._state is not None:
-            Progress(self._log.origin, next_index, self._log.root(next_index)).save(self._state)
+            Progress(self._log.origin, self._form, next_index, self._log.root(next_index)).save(self._state)
 
 
 class FileTarget:
@@ -105,8 +107,8 @@ class FileTarget:
     ConfigFault when the file cannot be written, or ends in something that no export has left there.
     """
 
-    def __init__(self, path: Path, log: Log, state: Path | None, last: Progress | None) -> None:
-        self._path, self._log, self._state = path.absolute(), log, state
+    def __init__(self, path: Path, log: Log, form: str, state: Path | None, last: Progress | None) -> None:
+        self._path, self._log, self._form, self._state = path.absolute(), log, form, state
         with self._faults():
             # Not to be read by others: entries hold names of people.
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -135,7 +137,8 @@ class FileTarget:
             os.fsync(self._handle)
         if self._state is not None:
             root = self._log.root(next_index)
-            Progress(self._log.origin, next_index, root, str(self._path), self._bytes).save(self._state)
+            told = Progress(self._log.origin, self._form, next_index, root, str(self._path), self._bytes)
+            told.save(self._state)
 
     def close(self) -> None:
         os.close(self._handle)

@@ -324,6 +324,15 @@ def test_no_log_and_no_checkpoint_are_said_so(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_another_format_does_not_go_on_from_a_state(tmp_path: Path) -> None:
+    """It would lack all that the first one has."""
+    log, state = log_of(tmp_path / "log", [decision(0)]), tmp_path / "state"
+    assert export(log, "--state", state).returncode == 0
+    done = export(log, "--state", state, "--format", "ocsf")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "that of an export as ndjson: one as ocsf needs a state of its own" in done.stderr
+
+
 def test_a_state_is_not_written_over_the_rows(tmp_path: Path) -> None:
     log, file = log_of(tmp_path / "log", [decision(0)]), tmp_path / "rows"
     done = export(log, "--state", file, "--output", file)

@@ -57,23 +57,25 @@ def export_command(
         vkey = folder / VKEY
         log = Covered(FolderFiles(folder / LOG), read_trust((vkey,), None, vkey).logs)
         last = None if state is None else Progress.load(state)
-        begin = _begin(last, log, start or 0)
+        begin = _begin(last, log, form, start or 0)
         end = max(begin, log.size if stop is None else min(stop, log.size))
         if output is None:
-            target: FileTarget | StreamTarget = StreamTarget(sys.stdout.buffer, log, state)
+            target: FileTarget | StreamTarget = StreamTarget(sys.stdout.buffer, log, form, state)
         else:
-            target = stack.enter_context(closing(FileTarget(output, log, state, last)))
+            target = stack.enter_context(closing(FileTarget(output, log, form, state, last)))
         if begin <= log.size:
             export(log, rows, begin, end, target)
     click.echo(f"{end - begin} entries of {log.origin}; the next is {end}, the checkpoint covers {log.size}", err=True)
 
 
-def _begin(last: Progress | None, log: Covered, start: int) -> int:
+def _begin(last: Progress | None, log: Covered, form: str, start: int) -> int:
     """Where to go on. LogForked when the log is not the one that was exported so far."""
     if last is None:
         return start
     if last.origin != log.origin:
         raise ConfigFault(f"the state is that of an export of {last.origin}, and this log is {log.origin}")
+    if last.form != form:
+        raise ConfigFault(f"the state is that of an export as {last.form}: one as {form} needs a state of its own")
     if last.next_index > log.size:
         raise LogForked(
             f"{last.next_index} entries were exported, the checkpoint covers only {log.size}: an older copy of the log?"
