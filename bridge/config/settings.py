@@ -62,13 +62,17 @@ class EngineSection(_Section):
     def _known_scheme(cls, url: str) -> str:
         if not url.startswith(("http://", "https://", "unix:///")):
             raise ValueError("must begin with http://, https:// or unix:///")
-        parts = urlsplit(url)  # ValueError for a host or port that is none
+        parts = urlsplit(url)  # ValueError for a host that is none
+        try:
+            port = parts.port
+        except ValueError:  # its text quotes what may be a piece of a password
+            raise ValueError("must name a port that is a number (a slash in a password is written %2F)") from None
         if parts.query or parts.fragment:
             raise ValueError("must not have a query or a fragment")
         if parts.scheme != "unix":
             if not url.isascii() or not url.isprintable() or " " in url:
                 raise ValueError("must be printable ASCII without spaces")
-            if not parts.hostname or parts.port == 0:
+            if not parts.hostname or port == 0:
                 raise ValueError("must name a host, and no port or one that is not 0")
         return url
 

@@ -256,3 +256,11 @@ def test_a_fault_never_shows_the_value(tmp_path: Path) -> None:
         load(tmp_path, text)
     assert "token_sha256" in str(refusal.value)
     assert "my-token" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["http://user:planted/more@host", "http://user:planted", "http://user:planted@host:x"])
+def test_a_fault_shows_no_piece_of_a_password(tmp_path: Path, url: str) -> None:
+    """What stands before a slash in it is taken for a port."""
+    with pytest.raises(ConfigFault, match=r"engine\.url: must name a port that is a number") as raised:
+        load(tmp_path, f'[engine]\nurl = "{url}"\n')
+    assert "planted" not in str(raised.value)
