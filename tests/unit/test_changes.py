@@ -82,7 +82,10 @@ def test_parts_fit_entries_and_lose_nothing(names: list[str]) -> None:
 
 
 def test_a_value_that_no_entry_has_room_for_is_told_by_its_digest() -> None:
-    items = [{"key": "server.port", "to": 1}, {"key": "evidence.mask", "from": [], "to": ["/" + "x" * 70_000]}]
+    items: list[dict[str, Any]] = [
+        {"key": "server.port", "to": 1},
+        {"key": "evidence.mask", "from": [], "to": ["/" + "x" * 70_000]},
+    ]
     (entry,) = parted({"kind": "config"}, items)
     digest = hashlib.sha256(canonical(items[1]["to"])).hexdigest()
     assert entry["changes"] == [items[0], {"key": "evidence.mask", "from": [], "to": {"sha256": digest}}]
