@@ -12,7 +12,7 @@ from bridge.evidence.store import SqliteStore
 from bridge.model.times import now_ms
 from bridge.pdp.record import Recorder
 
-VERSION = 1
+VERSION = 2
 """Another one when the log is to be made anew."""
 STEP = 1000
 SPAN_MS = 30 * 86_400_000

@@ -18,7 +18,7 @@ from bridge.model.mask import covers, parse_pointer, write_pointer
 
 Pointer = tuple[str, ...]
 State = Literal["good", "erased", "differs", "missing"]
-_WORTH_A_LOOK = (MEMBER.encode(), b'"erasure"')
+_MEMBER = MEMBER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,13 @@ def check_disclosed(entry: bytes, lines: bytes) -> int:
 
 def disclosures(reader: LogReader, index: int) -> list[Disclosure]:
     """What is kept for the entry at `index`."""
-    if not _kept(reader.db):
-        return []
     rows = reader.db.execute("SELECT path, salt, value FROM disclosure WHERE idx = ? ORDER BY rowid", (index,))
     return [Disclosure(*row) for row in rows]
 
 
 def revealed(reader: LogReader, found: Found) -> dict[str, Any]:
     """What an entry says, with what its commitments hide in their place, where it is not erased."""
-    if MEMBER.encode() not in found.data:
+    if _MEMBER not in found.data:
         return found.entry
     entry: dict[str, Any] = reveal(found.entry, disclosures(reader, found.index))
     return entry
@@ -88,8 +86,6 @@ def holders(db: sqlite3.Connection, pointer: Pointer, values: Sequence[bytes]) -
 
     Also where a value around it was committed to as a whole. Reads through all that is kept: no index has the values.
     """
-    if not _kept(db):
-        return []
     marks = ", ".join("?" * len(values))
     parts: list[str] = []
     given: list[str | bytes] = []
@@ -119,10 +115,12 @@ class Disclosures:
     told: int = 0
 
     def __call__(self, index: int, data: bytes, leaf: bytes, entry: dict[str, Any] | None) -> str | None:
-        if entry is None or not any(word in data for word in _WORTH_A_LOOK):
+        if entry is None:
             return None
         if entry.get("kind") == "erasure" and isinstance(entry.get("count"), int):
             self.told += entry["count"]
+        if _MEMBER not in data:
+            return None
         try:
             opened = open_entry(entry, disclosures(self.reader, index))
         except (sqlite3.Error, TypeError) as error:
@@ -135,20 +133,14 @@ class Disclosures:
         """What an auditor should know, after the last entry."""
         erased = 0
         try:
-            if _kept(self.reader.db):
-                sql = "SELECT count(DISTINCT idx) FROM disclosure WHERE value = x'' AND path LIKE '/request/%'"
-                (erased,) = self.reader.db.execute(sql).fetchone()
+            sql = "SELECT count(DISTINCT idx) FROM disclosure WHERE value = x'' AND path LIKE '/request/%'"
+            (erased,) = self.reader.db.execute(sql).fetchone()
         except sqlite3.Error as error:
             report.problem(f"database: what commitments hide: {error}")
         if erased or self.told:
             report.notes.append(f"personal values of {erased} entries are erased; erasure entries tell of {self.told}")
         if self.missing:
             report.notes.append(f"{self.missing} entries have commitments for which nothing is kept")
-
-
-def _kept(db: sqlite3.Connection) -> bool:
-    """A log that no newer bridge has opened yet has no such table."""
-    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'disclosure'").fetchone() is not None
 
 
 def _range(tokens: Pointer) -> tuple[str, str]:

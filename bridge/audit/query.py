@@ -1,20 +1,22 @@
 """Finds entries. The query tables are derived from the log in a file of their own: drop it, and it is made again."""
 
 import os
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+from bridge.audit.chronology import time_of
 from bridge.audit.disclosed import holders
 from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import INDEX
 from bridge.model.entry import canonical
-from bridge.model.times import parse_rfc3339
 
 QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
 NOT_OURS = (
@@ -22,6 +24,10 @@ NOT_OURS = (
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
 )
 """What an entry makes of itself that no bridge has written: a member is missing, or of another type."""
+Tables = tuple[list[tuple[Any, ...]], ...]
+"""Rows for each of QUERY_TABLES, in their order."""
+AT_ONCE = 256
+"""Entries whose rows are written at one go."""
 FEW = 50_000
 _OWNERS = (  # each owner once, from one to the next in the index
     "WITH RECURSIVE each (owner) AS (SELECT min(owner) FROM decision_rule UNION ALL SELECT (SELECT min(owner) FROM "
@@ -58,9 +64,12 @@ class Queries:
         self._reader = reader
 
     def show(self, wanted: str) -> list[Found]:
-        """The entry with this id, or this index, and every entry that names it as its decision."""
+        """The entry with this id, this index or this digest of its document, and every entry that names it."""
         found = self._reader.named(wanted)
         with self._index() as index:
+            if re.fullmatch("[0-9a-f]{64}", wanted):
+                select = "SELECT idx FROM decision WHERE input_digest = ? ORDER BY idx"
+                found = [self._reader.at(i) for (i,) in index.execute(select, (bytes.fromhex(wanted),)).fetchall()]
             for one in list(found):
                 about = index.execute("SELECT idx FROM about WHERE decision_id = ?", (one.entry["id"],)).fetchall()
                 found.extend(self._reader.at(i) for (i,) in about)
@@ -91,6 +100,15 @@ class Queries:
         select = "SELECT 1 FROM about WHERE decision_id = ? AND kind = ? LIMIT 1"
         with self._index() as index:
             yield lambda *named: index.execute(select, named).fetchone() is not None
+
+    def same_document(self, indexes: Sequence[int]) -> list[int]:
+        """These entries, and others that have the same input document as one of them."""
+        select = (
+            "SELECT o.idx FROM decision d JOIN decision o ON o.input_digest = d.input_digest "
+            "WHERE d.idx IN (SELECT value FROM json_each(?))"
+        )
+        with self._index() as index:
+            return sorted({*indexes, *(i for (i,) in index.execute(select, (str(list(indexes)),)))})
 
     def clear(self, subject: str) -> int:
         """How many entries show this subject as it is, and will for ever."""
@@ -148,19 +166,39 @@ class Queries:
                 index.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             last = None
         found = None
-        for found in self._reader.walk(last[0] + 1 if last else 0):
-            try:
-                for table, rows in zip(QUERY_TABLES, derived(found.index, found.entry), strict=True):
-                    if rows:
-                        marks = ", ".join("?" * len(rows[0]))
-                        index.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
-            except NOT_OURS as error:
-                raise EvidenceUnavailable(
-                    f"entry {found.index} in {self._reader.folder} is none that a bridge writes: compare it with a copy"
-                ) from error
+        walk = self._reader.walk(last[0] + 1 if last else 0)
+        while batch := list(islice(walk, AT_ONCE)):
+            self._add(index, batch)
+            found = batch[-1]
         if found is not None:
             index.execute("DELETE FROM seen")
             index.execute("INSERT INTO seen VALUES (?, ?)", (found.index, found.leaf_hash))
+
+    def _add(self, index: sqlite3.Connection, batch: list[Found]) -> None:
+        tables, at = no_rows(), batch[0].index
+        try:
+            for found in batch:
+                at = found.index
+                derive(at, found.entry, tables)
+            for table, rows in zip(QUERY_TABLES, tables, strict=True):
+                marks, where = ", ".join("?" * len(rows[0])) if rows else "NULL", place(table)
+                for row in rows:
+                    at = row[where]
+                    index.execute(f"INSERT INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own names
+        except NOT_OURS as error:
+            raise EvidenceUnavailable(
+                f"entry {at} in {self._reader.folder} is none that a bridge writes: compare it with a copy"
+            ) from error
+
+
+def place(table: str) -> int:
+    """Where an entry's index stands in a row of this one of QUERY_TABLES."""
+    return 0 if table == "decision" else -1
+
+
+def no_rows() -> Tables:
+    """To be added to."""
+    return tuple([] for _ in QUERY_TABLES)
 
 
 def who(request: dict[str, Any], member: str) -> str | None:
@@ -181,18 +219,23 @@ def scopes_of(entry: dict[str, Any]) -> dict[str, str]:
     return {scope: answer["outcome"] for scope, answer in scopes.items()}
 
 
-def derived(idx: int, entry: dict[str, Any]) -> tuple[list[tuple[Any, ...]], ...]:
-    """The rows that the entry at `idx` has in each of QUERY_TABLES. One of NOT_OURS for what no bridge writes."""
-    request = entry.get("request", {})
-    client = who(request, "client")
-    time_ms = parse_rfc3339(entry["time"]) or 0
-    return (
-        [(idx, entry["id"], time_ms, entry["kind"], client, who(request, "subject"), entry.get("outcome"))],
-        [(entry["decision_id"], entry["kind"], idx)] if "decision_id" in entry else [],
-        [(scope, client, time_ms, outcome, idx) for scope, outcome in scopes_of(entry).items()],
-        [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())],
-        [(e["path"], e.get("id"), idx) for e in entry.get("exceptions", ())],
-    )
+def derive(idx: int, entry: dict[str, Any], tables: Tables) -> None:
+    """Adds the rows that the entry at `idx` has in each of QUERY_TABLES, or none and one of NOT_OURS is raised."""
+    kind, request, digest = entry["kind"], entry.get("request", {}), entry.get("input_digest")
+    client, subject = who(request, "client"), who(request, "subject")
+    time_ms = time_of(entry["time"]) or 0
+    document = None if digest is None else bytes.fromhex(digest)
+    decision = (idx, entry["id"], time_ms, kind, client, subject, entry.get("outcome"), document)
+    scopes = [(scope, client, time_ms, outcome, idx) for scope, outcome in scopes_of(entry).items()]
+    rules = [(r["code"], r["package"], r.get("owner"), r["effect"], idx) for r in entry.get("rules", ())]
+    taken = entry.get("exceptions")
+    exceptions = [(e["path"], e.get("id"), idx) for e in taken] if taken else ()
+    tables[0].append(decision)
+    if "decision_id" in entry:
+        tables[1].append((entry["decision_id"], kind, idx))
+    tables[2].extend(scopes)
+    tables[3].extend(rules)
+    tables[4].extend(exceptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 CREATE TABLE IF NOT EXISTS seen (idx INTEGER NOT NULL, leaf_hash BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS decision (
-    idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time_ms INTEGER NOT NULL, kind TEXT NOT NULL, client TEXT, subject TEXT, outcome TEXT
+    idx INTEGER PRIMARY KEY, id TEXT NOT NULL, time_ms INTEGER NOT NULL, kind TEXT NOT NULL, client TEXT, subject TEXT, outcome TEXT,
+    input_digest BLOB
 );
 CREATE INDEX IF NOT EXISTS decision_client ON decision (client, idx);
 CREATE INDEX IF NOT EXISTS decision_subject ON decision (subject, idx);
 CREATE INDEX IF NOT EXISTS decision_time ON decision (time_ms);
+CREATE INDEX IF NOT EXISTS decision_input ON decision (input_digest) WHERE input_digest IS NOT NULL;
 CREATE TABLE IF NOT EXISTS about (decision_id TEXT NOT NULL, kind TEXT NOT NULL, idx INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS about_decision ON about (decision_id);
 CREATE TABLE IF NOT EXISTS decision_scope (scope TEXT, client TEXT, time_ms INTEGER, outcome TEXT, idx INTEGER);

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from bridge.audit.chronology import decoded
 from bridge.errors import EvidenceUnavailable
-from bridge.evidence.files import DATABASE
+from bridge.evidence.files import DATABASE, LAYOUT
 
 CHUNK = 2000
 _SELECT = "SELECT idx, bytes, leaf_hash FROM entry WHERE "
@@ -86,13 +86,14 @@ class LogReader:
                 if stop is not None and row[0] >= stop:
                     return
                 yield Found(*row)
-            if not rows:
+            if not rows or rows[-1][0] < at:  # a damaged page leads back
                 return
             at = rows[-1][0] + 1
 
-    def input(self, digest: bytes) -> bytes | None:
-        """The exact document that the engine saw; None when it was erased."""
-        row = self.db.execute("SELECT bytes FROM input WHERE digest = ?", (digest,)).fetchone()
+    def document(self, found: Found) -> bytes | None:
+        """The exact document that the engine saw for this entry; None when it was erased, or there was none."""
+        digest = bytes.fromhex(found.entry.get("input_digest", ""))
+        row = self.db.execute("SELECT bytes FROM input WHERE idx = ? AND digest = ?", (found.index, digest)).fetchone()
         return row[0] or None if row else None
 
     def close(self) -> None:
@@ -103,7 +104,13 @@ def _opened(uri: str) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=10)
     try:
         db.execute("SELECT 1 FROM entry LIMIT 1")
-    except sqlite3.Error:
+        (layout,) = db.execute("PRAGMA user_version").fetchone()
+        if layout != LAYOUT:
+            raise EvidenceUnavailable(
+                f"the log has layout {layout}, and this version reads layout {LAYOUT}: read it with the version that "
+                "wrote it"
+            )
+    except BaseException:
         db.close()
         raise
     return db

@@ -1,15 +1,15 @@
 """The query tables beside the log: are they what the entries say, as far as they go?"""
 
 import sqlite3
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from bridge.audit.query import NOT_OURS, QUERY_TABLES, derived
+from bridge.audit.query import NOT_OURS, QUERY_TABLES, derive, no_rows, place
 from bridge.audit.report import Report
 
-CHUNK = 5000
+CHUNK = 256
+"""Entries whose rows are read and compared at one go."""
 _FIRST = -(2**63)
+_Row = tuple[Any, ...]
 
 
 class SameTables:
@@ -18,29 +18,33 @@ class SameTables:
     def __init__(self, kept: sqlite3.Connection, report: Report) -> None:
         self._kept, self._report = kept, report
         self._upto = -1
-        self._tables: list[tuple[str, Iterator[tuple[Any, ...]]]] = []
+        self._tables: list[_Table] = []
+        self._expected = no_rows()
+        self._taken = 0
         try:
             self._upto = self._seen()
-            self._tables = [(table, self._rows(table)) for table in QUERY_TABLES]
+            self._tables = [_Table(kept, name, self._upto) for name in QUERY_TABLES]
         except sqlite3.Error as error:
             self._gave_up(f"query tables: {error}")
 
     def take(self, index: int, entry: dict[str, Any]) -> None:
-        """Notes where the tables differ from the entry at `index`; each table once."""
+        """Takes the entry at `index`, and notes at some later one where the tables differ from it; once."""
         if not self._tables or index > self._upto:
             return
         try:
-            for (table, rows), expected in zip(self._tables, derived(index, entry), strict=True):
-                if list(islice(rows, len(expected))) != expected:
-                    self._gave_up(f"query tables: {table} is not what entry {index} says, or one before it")
-                    return
+            derive(index, entry, self._expected)
         except NOT_OURS:
-            self._gave_up(f"query tables: entry {index} is none that a bridge writes")
-        except sqlite3.Error as error:
-            self._gave_up(f"query tables: {error}")
+            self._compare()
+            if self._tables:
+                self._gave_up(f"query tables: entry {index} is none that a bridge writes")
+            return
+        self._taken += 1
+        if self._taken == CHUNK:
+            self._compare()
 
     def finish(self, size: int) -> None:
         """After the last entry: there must be no row more. `size`: how many entries there are."""
+        self._compare()
         if not self._tables:
             return
         if self._upto >= size:
@@ -48,13 +52,26 @@ class SameTables:
         try:
             self._kept.execute("BEGIN")  # who brings the tables up to date adds to all of them at once
             seen = self._seen()
-            for table, rows in self._tables:
-                stray = f"SELECT 1 FROM {table} WHERE typeof(idx) <> 'integer' OR idx > ? LIMIT 1"  # noqa: S608 - our own names
-                if next(rows, None) is not None or self._kept.execute(stray, (seen,)).fetchone():
-                    self._gave_up(f"query tables: {table} holds a row that no entry says")
+            for table in self._tables:
+                stray = f"SELECT 1 FROM {table.name} WHERE typeof(idx) <> 'integer' OR idx > ? LIMIT 1"  # noqa: S608 - our own names
+                if table.read(1) or self._kept.execute(stray, (seen,)).fetchone():
+                    self._gave_up(f"query tables: {table.name} holds a row that no entry says")
                     return
         except sqlite3.Error as error:
             self._gave_up(f"query tables: {error}")
+
+    def _compare(self) -> None:
+        """What was taken since the last time, at one go; tells of the first entry that a table differs from."""
+        expected, self._expected, self._taken = self._expected, no_rows(), 0
+        try:
+            told = [(table.differs(rows), table.name) for table, rows in zip(self._tables, expected, strict=False)]
+        except sqlite3.Error as error:
+            self._gave_up(f"query tables: {error}")
+            return
+        differing = [(entry, name) for entry, name in told if entry is not None]
+        if differing:
+            entry, name = min(differing, key=lambda one: one[0])
+            self._gave_up(f"query tables: {name} is not what entry {entry} says, or one before it")
 
     def _seen(self) -> int:
         """The last entry that the tables tell of."""
@@ -65,15 +82,31 @@ class SameTables:
         self._report.problem(why)
         self._tables = []
 
-    def _rows(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """In chunks: a command that brings the tables up to date must not wait for us."""
-        columns = [row[1] for row in self._kept.execute(f"PRAGMA table_info({table})")]
-        select = (
-            f"SELECT rowid, {', '.join(columns)} FROM {table} "  # noqa: S608 - our own names
+
+class _Table:
+    """One table, read in pieces: a command that brings the tables up to date must not wait for us."""
+
+    def __init__(self, kept: sqlite3.Connection, name: str, upto: int) -> None:
+        columns = [row[1] for row in kept.execute(f"PRAGMA table_info({name})")]
+        self._kept, self.name, self._upto = kept, name, upto
+        self._select = (
+            f"SELECT {', '.join(columns)}, rowid FROM {name} "  # noqa: S608 - our own names
             "WHERE rowid >= ? AND idx <= ? ORDER BY rowid LIMIT ?"
         )
-        first = _FIRST
-        while rows := self._kept.execute(select, (first, self._upto, CHUNK)).fetchall():
-            for row in rows:
-                yield row[1:]
-            first = rows[-1][0] + 1
+        self._first = _FIRST
+
+    def read(self, count: int) -> list[_Row]:
+        """The next so many rows, or as many as there are."""
+        rows = self._kept.execute(self._select, (self._first, self._upto, count)).fetchall()
+        if rows:
+            self._first = rows[-1][-1] + 1
+        return [row[:-1] for row in rows]
+
+    def differs(self, expected: list[_Row]) -> int | None:
+        """The first entry whose expected rows are not the next ones of the table."""
+        found = self.read(len(expected)) if expected else []
+        if found == expected:
+            return None
+        at = next((at for at, row in enumerate(found) if row != expected[at]), len(found))
+        entry: int = expected[at][place(self.name)]
+        return entry

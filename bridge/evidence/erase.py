@@ -10,8 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import DATABASE
 from bridge.evidence.rows import Found
@@ -84,9 +82,8 @@ def _record(indexes: Sequence[int], told: dict[str, Any]) -> Record:
 
 def _emptied(db: sqlite3.Connection, index: int) -> bool:
     """Empties what is kept for one entry, and for those about it; whether anything was there."""
-    entry_id, data = db.execute("SELECT id, bytes FROM entry WHERE idx = ?", (index,)).fetchone()
-    if (digest := orjson.loads(data).get("input_digest")) is not None:
-        db.execute("UPDATE input SET bytes = x'' WHERE digest = ?", (bytes.fromhex(digest),))
+    (entry_id,) = db.execute("SELECT id FROM entry WHERE idx = ?", (index,)).fetchone()
+    db.execute("UPDATE input SET bytes = x'' WHERE idx = ?", (index,))
     about = db.execute("SELECT idx FROM about WHERE member = 'decision_id' AND value = ?", (entry_id,)).fetchall()
     empty = "UPDATE disclosure SET salt = x'', value = x'' WHERE idx = ? AND value != x''"
     db.executemany(empty, about)

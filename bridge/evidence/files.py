@@ -2,6 +2,8 @@
 
 DATABASE = "evidence.sqlite"
 """The source of truth."""
+LAYOUT = 1
+"""Of its tables (its `user_version`): another number means that no file of the one can be read as the other."""
 INDEX = "query.sqlite"
 """Query tables, derived."""
 WRITER_LOCK = "writer.lock"

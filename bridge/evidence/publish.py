@@ -17,7 +17,7 @@ from bridge.errors import EvidenceInvalid, EvidenceUnavailable, LogForked
 from bridge.evidence.files import CHECKPOINT, DATABASE, LOG, VKEY
 from bridge.evidence.rebuild import rebuild, signed_sizes, walk
 from bridge.evidence.said import Said, check_vkey, said_before
-from bridge.evidence.store import SCHEMA
+from bridge.evidence.schema import check, ensure
 from bridge.evidence.tree import TreeFiles, write_whole
 from bridge.evidence.turn import Turn
 from bridge.model.times import now_ms, rfc3339
@@ -248,11 +248,12 @@ def _open_database(path: Path) -> sqlite3.Connection:
             f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False, timeout=5
         )
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
+            check(db)
             db.execute("PRAGMA synchronous = FULL")
             return db
         db.close()
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.executescript(SCHEMA)
+    ensure(db)
     return db
 
 

@@ -21,7 +21,7 @@ class Rows:
     db: sqlite3.Connection
     _entries: list[tuple[int, int, int, str, bytes, bytes]] = field(default_factory=list)
     _about: list[tuple[str, str, str, int]] = field(default_factory=list)
-    _inputs: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    _inputs: list[tuple[int, bytes | None, bytes]] = field(default_factory=list)
     _disclosures: list[tuple[int, str, bytes, bytes]] = field(default_factory=list)
     _states: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Rows:
             if member in entry:
                 self._about.append((member, entry[member], entry["kind"], row[0]))
         if record.input is not None:
-            self._inputs.append((record.input_digest, record.input))
+            self._inputs.append((row[0], record.input_digest, record.input))
         if record.disclosures:
             self._disclosures.extend((row[0], d.path, d.salt, d.value) for d in record.disclosures)
         if record.state is not None:
@@ -55,7 +55,7 @@ class Rows:
     def write(self) -> None:
         """Writes what was taken since the last time."""
         self.db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", self._entries)
-        self.db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?)", self._inputs)
+        self.db.executemany("INSERT INTO input VALUES (?, ?, ?)", self._inputs)
         if self._about:
             self.db.executemany("INSERT INTO about VALUES (?, ?, ?, ?)", self._about)
         if self._disclosures:

@@ -1,8 +1,10 @@
 """The reader: what was just written is found, the query tables are only derived, and every filter filters."""
 
+import hashlib
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,36 @@ def test_showing_a_decision_shows_what_follows_from_it(folder: Path) -> None:
     ]
     assert (folder / INDEX).stat().st_mode & 0o077 == 0
     reader.close()
+
+
+def with_document(n: int, data: bytes) -> Record:
+    digest = hashlib.sha256(data).digest()
+    return Record({**decision(n).entry, "input_digest": digest.hex()}, data, digest)
+
+
+def test_a_document_is_found_by_its_digest_however_new_it_is(folder: Path) -> None:
+    first, second, none = (hashlib.sha256(data).hexdigest() for data in (b"first", b"second", b"none"))
+    write(folder, with_document(3, b"first"))
+    with closing(LogReader(folder)) as reader:
+        queries = Queries(reader)
+        assert [(one.index, reader.document(one)) for one in queries.show(first)] == [(3, b"first")]
+        assert queries.show(second) == []
+        write(folder, decision(4), with_document(5, b"second"), with_document(6, b"first"))
+        assert [(one.index, reader.document(one)) for one in queries.show(second)] == [(5, b"second")]
+        assert [(one.index, reader.document(one)) for one in queries.show(first)] == [(3, b"first"), (6, b"first")]
+        assert queries.show(none) == []
+        assert reader.document(reader.at(4)) is None
+        assert (queries.same_document([5]), queries.same_document([6, 4])) == ([5], [3, 4, 6])
+
+
+def test_a_document_under_another_entry_is_not_taken_for_its_own(folder: Path) -> None:
+    write(folder, with_document(3, b"first"), with_document(4, b"second"))
+    with sqlite3.connect(folder / DATABASE) as db:
+        for change in ("idx = -1 WHERE idx = 3", "idx = 3 WHERE idx = 4", "idx = 4 WHERE idx = -1"):
+            db.execute(f"UPDATE input SET {change}")
+    db.close()
+    with closing(LogReader(folder)) as reader:
+        assert [reader.document(reader.at(index)) for index in (3, 4)] == [None, None]
 
 
 def test_no_log_is_a_clear_error(tmp_path: Path) -> None:

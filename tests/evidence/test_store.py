@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bridge.audit.reader import LogReader
 from bridge.errors import EvidenceLocked, EvidenceUnavailable
-from bridge.evidence.files import DATABASE
+from bridge.evidence import schema
+from bridge.evidence.files import DATABASE, LAYOUT
 from bridge.evidence.store import SqliteStore, owned
 from bridge.model.times import uuid7
 from bridge.ports import Record
@@ -66,13 +68,46 @@ def test_a_batch_that_fails_leaves_nothing_and_no_hole(store: SqliteStore, tmp_p
     assert [(index, iseq) for index, iseq, _, _ in rows(tmp_path / "evidence")] == [(0, 0), (1, 1)]
 
 
-def test_the_same_document_lies_in_the_side_table_once(store: SqliteStore, tmp_path: Path) -> None:
+def test_each_document_lies_under_the_index_of_its_entry(store: SqliteStore, tmp_path: Path) -> None:
     digest = hashlib.sha256(b"{}").digest()
-    one = record()
-    store.commit([Record(one.entry, b"{}", digest), Record(record(1).entry, b"{}", digest)])
+    one = Record(record().entry, b"{}", digest)
+    store.commit([one, record(1), one])
+    store.commit([one])
     with sqlite3.connect(tmp_path / "evidence" / DATABASE) as db:
-        assert db.execute("SELECT digest, bytes FROM input").fetchall() == [(digest, b"{}")]
+        found = db.execute("SELECT idx, digest, bytes FROM input ORDER BY idx").fetchall()
+        indexes = db.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'input'"
+        ).fetchone()
     db.close()
+    assert found == [(index, digest, b"{}") for index in (0, 2, 3)]
+    assert indexes == (0,)  # it would be written to at every entry, at another place each time
+
+
+@pytest.mark.parametrize("layout", [0, LAYOUT + 1])
+def test_a_log_of_another_version_is_neither_written_nor_read(store: SqliteStore, tmp_path: Path, layout: int) -> None:
+    folder = tmp_path / "evidence"
+    store.commit([record()])
+    store.close()
+    with sqlite3.connect(folder / DATABASE) as db:
+        db.execute(f"PRAGMA user_version = {layout}")
+    db.close()
+    before = (folder / DATABASE).read_bytes()
+    for use in (SqliteStore(folder, "test/0").open, lambda: LogReader(folder)):
+        with pytest.raises(EvidenceUnavailable, match=f"layout {layout}.* layout {LAYOUT}"):
+            use()
+    assert (folder / DATABASE).read_bytes() == before
+
+
+def test_tables_are_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_TABLES", f"{schema._TABLES} CREATE TABLE entry (again);")
+    with pytest.raises(EvidenceUnavailable, match="already exists"):
+        SqliteStore(tmp_path, "test/0").open()
+    monkeypatch.undo()
+    store = SqliteStore(tmp_path, "test/0")
+    store.open()
+    store.commit([record()])
+    store.close()
+    assert len(rows(tmp_path)) == 1
 
 
 def test_a_fresh_handle_goes_on_in_the_same_epoch(store: SqliteStore, tmp_path: Path) -> None:

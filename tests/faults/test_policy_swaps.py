@@ -289,7 +289,7 @@ async def replayed(
                 if entry.get("policy", {}).get("digest") != policy_set.digest:
                     continue
                 assert number != 2, "an answer by a set that was never accepted"
-                raw = reader.input(bytes.fromhex(entry["input_digest"]))
+                raw = reader.document(reader.named(entry["id"])[0])
                 assert raw is not None
                 document = json.loads(raw)
                 scopes = tuple(document["scopes"])

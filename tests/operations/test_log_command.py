@@ -222,7 +222,7 @@ def test_show_gives_the_exact_input(story: Story) -> None:
         assert document["input"]["context"] == whole
     with reading(story.bridge.evidence) as reader:
         (found,) = Queries(reader).show(reply["decision_id"])
-        raw = reader.input(bytes.fromhex(found.entry["input_digest"]))
+        raw = reader.document(found)
     assert raw is not None
     assert raw in story.show(reply["decision_id"], "--input").encode()
     assert hashlib.sha256(raw).hexdigest() == found.entry["input_digest"]

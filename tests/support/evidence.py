@@ -48,7 +48,7 @@ def input_of(folder: Path, decision_id: str) -> dict[str, Any]:
     """The exact document that the engine saw for one decision."""
     with reading(folder) as reader:
         (found, *_) = Queries(reader).show(decision_id)
-        raw = reader.input(bytes.fromhex(found.entry["input_digest"]))
+        raw = reader.document(found)
     assert raw is not None
     document: dict[str, Any] = json.loads(raw)  # orjson would round long integers
     return document

@@ -45,7 +45,8 @@ class SmallLog:
         for _ in range(count):
             self.at += 1000
             head = {"v": 1, "kind": kind, "id": uuid7(self.at), "time": rfc3339(self.at)}
-            records.append(Record({**head, **members}, DOCUMENT, hashlib.sha256(DOCUMENT).digest()))
+            digest = hashlib.sha256(DOCUMENT).digest()
+            records.append(Record({**head, "input_digest": digest.hex(), **members}, DOCUMENT, digest))
         self.store.commit(records)
 
     def publish(self) -> None:

@@ -96,6 +96,11 @@ def copy(kept: Kept, tmp_path: Path) -> Copy:
     return copy
 
 
+def test_a_log_of_an_older_layout_is_refused_and_left_as_it_is(copy: Copy) -> None:
+    copy.sql("PRAGMA journal_mode = DELETE", "PRAGMA user_version = 0")
+    assert "layout 0, and this version of the bridge writes layout 1: keep that folder" in copy.refused()
+
+
 def resigned(note: Note, signer: Signer) -> bytes:
     return str(signer.sign(note.text)).encode()
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.support.bridge import RunningBridge, request, running_bridge, write_c
 from tests.support.evidence import reading
 from tests.support.waiting import wait_until
 
-from .logs import audit, audit_alone, entries_of, publish_by_hand, small_log, trust_in
+from .logs import DOCUMENT, audit, audit_alone, entries_of, publish_by_hand, small_log, trust_in
 
 MEMBERS: dict[str, Any] = {
     "request": {"client": {"id": "web"}, "subject": {"type": "user", "id": "alice"}},
@@ -415,6 +416,19 @@ ON_THE_DATABASE: dict[str, tuple[str, str]] = {
     "far": ("UPDATE entry SET idx = 999, iseq = 999 WHERE idx = 299", "database: there is no entry 299"),
     "before": ("UPDATE entry SET idx = -1 WHERE idx = 299", "entry 299: the database does not hold it"),
     "document": ("UPDATE input SET bytes = x'00'", "is not what its digest says"),
+    "a document": (
+        "UPDATE input SET bytes = x'00' WHERE idx = 299",
+        "document of entry 299 is not what its digest says",
+    ),
+    "its digest": (
+        f"UPDATE input SET bytes = x'00', digest = x'{sha256(bytes(1)).hexdigest()}' WHERE idx = 7",
+        "database: the document of entry 7 is not the one that the entry names",
+    ),
+    "a document too many": (
+        f"INSERT INTO input VALUES (300, x'{sha256(DOCUMENT).hexdigest()}', x'{DOCUMENT.hex()}')",
+        "database: there is a document of entry 300, which is not there",
+    ),
+    "a document before": ("UPDATE input SET idx = -1 WHERE idx = 7", "there is a document of entry -1, which is not"),
     "checkpoint": ("DELETE FROM checkpoint WHERE size = 300", "does not know the published checkpoint, of size 300"),
     "its root": ("UPDATE checkpoint SET root = zeroblob(32) WHERE size = 100", "size 100 is not one of this log"),
     "its size": (
@@ -486,9 +500,10 @@ def test_query_tables_that_are_none(kept: Kept, data: bytes) -> None:
 
 def test_a_database_that_is_none_is_no_traceback(kept: Kept) -> None:
     data = bytearray((kept.folder / DATABASE).read_bytes())
-    for at in range(4096, len(data), 4096):
-        (kept.folder / DATABASE).write_bytes(data[:at] + bytes(4096) + data[at + 4096 :])
-        kept.command()  # a page that an index alone is made of is not missed
+    for at in range(4096, len(data), 4096):  # whole pages, and halves of them
+        for length in 4096, 1024:
+            (kept.folder / DATABASE).write_bytes(data[:at] + bytes(length) + data[at + length :])
+            kept.command()  # a page that an index alone is made of is not missed
     (kept.folder / DATABASE).write_bytes(b"x" * 100)
     assert kept.command()[0] == 1
 
@@ -512,7 +527,7 @@ def test_what_no_checkpoint_covers_yet_is_looked_at_too(kept: Kept) -> None:
 
 
 def test_a_document_that_was_erased_is_no_problem(kept: Kept) -> None:
-    kept.sql("DELETE FROM input")
+    kept.sql("UPDATE input SET bytes = x'' WHERE idx > 100", "DELETE FROM input WHERE idx < 200")
     assert audit(kept.folder, kept.vkey).good
 
 

@@ -57,6 +57,7 @@ def erase(
         raise click.UsageError(str(error)) from error
     with open_reader(config) as reader:
         found = holders(reader.db, tokens, written(wanted))
+        found = Queries(reader).same_document(found) if found else found
         clear = Queries(reader).clear(wanted) if pointer == SUBJECT else 0
     count = len(found)
     if not dry_run:

@@ -22,7 +22,7 @@ from bridge.cli.options import config_option, json_option
 @config_option
 @json_option
 def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -> None:
-    """Show one entry by its id (the decision_id) or index, with the entries that follow from it."""
+    """Show one entry by its id (the decision_id), index or input_digest, with the entries that follow from it."""
     with open_reader(config) as reader:
         found = Queries(reader).show(wanted)
         if not found:
@@ -30,11 +30,10 @@ def show(wanted: str, config: Path | None, *, with_input: bool, as_json: bool) -
             raise click.exceptions.Exit(1)
         for one in found:
             document = _document(one)
-            digest = one.entry.get("input_digest")
             if hidden := open_entry(one.entry, disclosures(reader, one.index)):
                 document["hidden"] = [commitment.document() for commitment in hidden]
-            if with_input and digest:
-                raw = reader.input(bytes.fromhex(digest))
+            if with_input and "input_digest" in one.entry:
+                raw = reader.document(one)
                 document["input"] = "erased" if raw is None else orjson.Fragment(raw)
             if as_json:
                 click.echo(orjson.dumps(document).decode())
