@@ -184,16 +184,6 @@ def test_a_text_of_the_request_that_looks_like_a_commitment_is_none(tmp_path: Pa
     assert states == {"/request/subject/id": "good", "/request/context/x": "missing", "/request/context/y": "missing"}
 
 
-def test_a_log_from_before_has_no_side_table_and_is_read_all_the_same(folder: Path) -> None:
-    change_table = "ALTER TABLE disclosure RENAME TO before"
-    with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as db:
-        db.execute(change_table)
-    assert behind(folder, "/subject/id", "nina-0") == []
-    with reading(folder) as reader:
-        assert disclosures(reader, 0) == []
-        assert [one.index for one in Queries(reader).query(Filter(subject="nina-0"))] == [3]
-
-
 @pytest.fixture
 def disclosed(folder: Path) -> Iterator[tuple[bytes, list[dict[str, str]]]]:
     with reading(folder) as reader:
