@@ -9,6 +9,8 @@ from bridge.config.settings import EngineSection
 from bridge.doors import issued, log_files, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen.door import AuthzenDoor
+from bridge.doors.curity import door as curity
+from bridge.doors.curity.door import CurityDoor
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
@@ -24,13 +26,14 @@ ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
-DOORS = (native.NAME, authzen.NAME, log_files.NAME)
+DOORS = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME)
 """What `doors` of a caller may name."""
 
 
 def routes(
     issuance: NativeDoor,
     tuples: AuthzenDoor,
+    scopes: CurityDoor,
     reports: IssuedDoor,
     files: LogFilesDoor,
     operations: OperationsDoor,
@@ -40,6 +43,7 @@ def routes(
         web.post(native.PATH, issuance.post),
         web.post(authzen.EVALUATION_PATH, tuples.evaluation),
         web.post(authzen.EVALUATIONS_PATH, tuples.evaluations),
+        web.post(curity.PATH, scopes.evaluations),
         web.post(issued.PATH, reports.post),
         web.get(log_files.PATH, files.get),
         web.get("/health/live", operations.live),

@@ -19,6 +19,9 @@ from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
 from bridge.doors.authzen.door import AuthzenDoor
 from bridge.doors.authzen.evaluate import Evaluate
+from bridge.doors.authzen.sort import Sort
+from bridge.doors.curity.door import CurityDoor
+from bridge.doors.curity.plan import CurityPlanner
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor
 from bridge.doors.native import NativeDoor
@@ -159,12 +162,15 @@ class Bridge:
         callers = Callers(settings.callers)
         openapi = openapi_document()
         native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
-        evaluate = Evaluate(self.decide, self.tuples, settings.authzen, settings.policy.max_token_lifetime_s)
+        ceiling_s = settings.policy.max_token_lifetime_s
+        evaluate = Evaluate(self.decide, self.tuples, Sort(settings.authzen), ceiling_s)
         authzen = AuthzenDoor(evaluate, callers, settings.authzen.max_items)
+        by_scope = Evaluate(self.decide, self.tuples, CurityPlanner(settings.authzen.curity), ceiling_s)
+        curity = CurityDoor(by_scope, callers, settings.authzen.max_items)
         log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
         issued = IssuedDoor(self.issued, callers, self.journal.origin)
         operations = OperationsDoor(callers, self, self.metrics, lambda: openapi)
-        app.add_routes(routes(native, authzen, issued, log_files, operations))
+        app.add_routes(routes(native, authzen, curity, issued, log_files, operations))
         return app
 
     def reasons(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
+from bridge.model.scope import is_scope_token
 from bridge.tlog.note import VerifierKey
 
 Role = Literal["token_service", "auditor", "operator"]
@@ -124,6 +125,45 @@ class PlainScopes(_Section):
     token_lifetime: int | None = Field(default=None, ge=1, description="how long the server's tokens live, s")
 
 
+class CurityScope(_Section):
+    """How one scope looks when Curity asks about it; `path` is the resource's id, if it has one."""
+
+    resource_type: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    path: Annotated[str, StringConstraints(max_length=512)] = ""
+    action: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    scope: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+    @field_validator("scope")
+    @classmethod
+    def _token(cls, scope: str) -> str:
+        if not is_scope_token(scope):
+            raise ValueError("must be a scope (RFC 6749, section 3.3) that does not begin with issue:")
+        return scope
+
+
+class CuritySection(_Section):
+    """Curity's form: how its authorizer is configured, and what it does not show."""
+
+    available_actions: tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:]+$")], ...] = ("read",)
+    default_action: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:]+$")] = "read"
+    scopes: tuple[CurityScope, ...] = ()
+    grant_type: Label | None = Field(default=None, description="where the context does not tell it")
+    token_type: Label = "access_token"  # noqa: S105 - a kind of token
+    subject_type: Literal["user", "client", "workload"] = Field(
+        default="user", description="for subjects whose own type is none of these"
+    )
+    audience: tuple[str, ...] = Field(default=(), description="whom the server's tokens are for")
+    token_lifetime: int | None = Field(default=None, ge=1, description="how long the server's tokens live, s")
+
+    @field_validator("scopes")
+    @classmethod
+    def _told_apart(cls, scopes: tuple[CurityScope, ...]) -> tuple[CurityScope, ...]:
+        looks = [(one.resource_type, one.path, one.action) for one in scopes]
+        if len(set(looks)) != len(looks):
+            raise ValueError("resource_type, path and action together may stand once")
+        return scopes
+
+
 class AuthzenSection(_Section):
     """The AuthZEN door."""
 
@@ -133,6 +173,7 @@ class AuthzenSection(_Section):
     )
     max_items: int = Field(default=200, ge=1, le=256, description="evaluations in one batch")
     plain_scopes: tuple[PlainScopes, ...] = ()
+    curity: CuritySection = CuritySection()
 
     @field_validator("pdp")
     @classmethod

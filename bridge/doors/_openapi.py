@@ -11,6 +11,7 @@ from bridge import __version__
 from bridge.doors import issued, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import wire
+from bridge.doors.curity import door as curity
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
 
@@ -91,6 +92,7 @@ _POSTS = (
         wire.EvaluationsRequest,
         wire.EvaluationsReply,
     ),
+    _authzen(curity.PATH, "evaluateScopes", "Ask about scopes in Curity's form.", wire.ScopesRequest, wire.ScopesReply),
 )
 
 

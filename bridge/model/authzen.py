@@ -50,11 +50,15 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Evaluations:
-    """What one request asks. `single`: in the form of the evaluation API, and to be answered so."""
+    """What one request asks.
+
+    `single`: in the form of the evaluation API, and to be answered so. `bare`: to be answered by decisions alone.
+    """
 
     items: tuple[Tuple | Misfit, ...]
     semantic: Semantic = Semantic.EXECUTE_ALL
     single: bool = False
+    bare: bool = False
 
 
 def read_evaluation(body: Mapping[str, Any]) -> Evaluations:

@@ -1,13 +1,11 @@
 """From AuthZEN tuples to the items of a reply: who answers which tuple, and what the answers come to."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bridge.config.settings import AuthzenSection
 from bridge.doors._callers import AuthenticatedCaller
-from bridge.doors.authzen.plain import plan_plain
-from bridge.doors.authzen.plan import ISSUANCE, Plan, plan
+from bridge.doors.authzen.plan import Plan
 from bridge.doors.authzen.shape import Item, issuance_item, refused_item, tuple_item
 from bridge.errors import MalformedRequest
 from bridge.model.authzen import Evaluations, Misfit, Semantic, Tuple
@@ -20,20 +18,21 @@ from bridge.pdp.tuples import Question, Tuples
 MALFORMED = "malformed"
 MAX_DOCUMENTS_BYTES = 8 * 1024 * 1024
 """Of all input documents of a request, in which its defaults stand many times over."""
+Planner = Callable[[Evaluations, Call, str], Plan]
+"""How a dialect is read: what to ask for the tuples of a call, as the batch with this id."""
 
 
 class Evaluate:
     """Answers the tuples of one request. `ceiling_s`: the operator's bound on lifetimes."""
 
-    def __init__(self, decide: Decide, tuples: Tuples, section: AuthzenSection, ceiling_s: int | None) -> None:
+    def __init__(self, decide: Decide, tuples: Tuples, planner: Planner, ceiling_s: int | None) -> None:
         self._decide, self._tuples = decide, tuples
-        self._capabilities, self._ceiling_s = section.capabilities, ceiling_s
-        self._plain = {(one.resource_type, one.action): one for one in section.plain_scopes}
+        self._planner, self._ceiling_s = planner, ceiling_s
 
     async def __call__(self, asked: Evaluations, call: Call, caller: AuthenticatedCaller) -> bytes:
         """The reply's body. MalformedRequest: the request as a whole is at fault; CallerRefused: a grant type is."""
         batch_id = uuid7(now_ms())
-        planned = self._planned(asked, call, batch_id)
+        planned = self._planner(asked, call, batch_id)
         for asking in planned.askings:
             caller.require_grant_type(asking.request["grant_type"])
         if asked.single and isinstance(misfit := planned.refused.get(0), Misfit):
@@ -47,33 +46,18 @@ class Evaluate:
         try:
             items = {**self._issuance_items(planned, answered), **_other_items(told, planned)}
             reply = [items[number] for number in range(len(asked.items))]
+            if asked.bare:
+                reply = [{"decision": item["decision"]} for item in reply]
             return encode(reply[0] if asked.single else {"evaluations": _until(asked.semantic, reply)})
         except Exception:
             self._decide.unsaid(call, answered)
             raise
-
-    def _planned(self, asked: Evaluations, call: Call, batch_id: str) -> Plan:
-        tuples = {number: item for number, item in enumerate(asked.items) if isinstance(item, Tuple)}
-        gated = {number: item for number, item in tuples.items() if item.resource["type"] == ISSUANCE}
-        plain = {n: found for n, item in tuples.items() if (found := self._plain.get(_kind(item))) is not None}
-        misfits = {number: item for number, item in enumerate(asked.items) if isinstance(item, Misfit)}
-        first = plan(gated, call, batch_id, self._capabilities)
-        second = plan_plain({n: (tuples[n], form) for n, form in plain.items()}, call, batch_id, len(first.askings))
-        return Plan(
-            first.askings + second.askings,
-            {**first.places, **second.places},
-            {**misfits, **first.refused, **second.refused},
-        )
 
     def _issuance_items(self, planned: Plan, answered: Sequence[Answered]) -> dict[int, Item]:
         return {
             number: issuance_item(place, planned.askings[place.asking], answered[place.asking], self._ceiling_s, number)
             for number, place in planned.places.items()
         }
-
-
-def _kind(item: Tuple) -> tuple[str, str]:
-    return item.resource["type"], item.action["name"]
 
 
 async def _none() -> list[Any]:

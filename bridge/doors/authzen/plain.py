@@ -1,55 +1,85 @@
-"""Scope tuples without a gate: one resource for each scope, as some servers ask (`authzen.plain_scopes`).
+"""Scopes that are asked for without a gate, by servers that read nothing but `decision`.
 
-Such a server shows no grant type and reads nothing but `decision`. So the grant type comes from the configuration, the
-gate is asked all the same, and what a plain yes cannot say is a denial (`inexpressible`).
+Such a server does not show all that the gate needs to know. So its configuration says it, the gate is asked all the
+same, and what a plain yes cannot say is a denial (`inexpressible`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from bridge.config.settings import PlainScopes
 from bridge.doors._body import bound_list
 from bridge.doors.authzen.context import members_of
-from bridge.doors.authzen.plan import MAX_SCOPES, SUBJECT_TYPES, Place, Plan, fitting
-from bridge.model.authzen import Misfit, Tuple
-from bridge.model.decision import Code
+from bridge.doors.authzen.plan import MAX_SCOPES, Place, Plan
 from bridge.pdp.gather import Asking, Bare, Batch, Call, Terms, encode
 
 
-def plan_plain(tuples: Mapping[int, tuple[Tuple, PlainScopes]], call: Call, batch_id: str, first: int) -> Plan:
-    """The askings for these tuples, one for each subject, context and form; they are numbered from `first` on."""
-    refused: dict[int, Code | Misfit] = {}
-    groups: dict[bytes, list[int]] = {}
-    for number, (item, form) in tuples.items():
-        if (problem := fitting(item, {})) is not None:
-            refused[number] = Misfit(problem)
-            continue
-        key = encode([item.subject, item.context, form.resource_type, form.action])
-        groups.setdefault(key, []).append(number)
-    askings = [
-        _asking([tuples[n][0] for n in group], tuples[group[0]][1], call, Batch(batch_id, tuple(group)))
-        for group in groups.values()
-    ]
-    places = {
-        number: Place(first + at, tuples[number][0].resource["id"])
-        for at, group in enumerate(groups.values())
-        for number in group
-    }
-    return Plan(tuple(askings), places, refused)
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the tuples themselves do not say; `subject_type` is the one that policies see."""
+
+    grant_type: str
+    subject_type: str
+    token_type: str = "access_token"  # noqa: S105 - a kind of token
+    phase: str = "token"
+    audience: tuple[str, ...] = ()
+    token_lifetime: int | None = None
 
 
-def _asking(items: list[Tuple], form: PlainScopes, call: Call, batch: Batch) -> Asking:
-    scopes = list(dict.fromkeys(item.resource["id"] for item in items))
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One scope that a tuple asks for; the `context` is a checked one."""
+
+    scope: str
+    subject: Mapping[str, Any]
+    context: Mapping[str, Any]
+    form: Form
+
+
+def plan_wishes(wishes: Mapping[int, Wish], call: Call, batch_id: str, first: int = 0) -> Plan:
+    """The askings for these (by number of the item): one for each subject, context and form, numbered from `first` on.
+
+    MalformedRequest: the scopes are too many, or too long.
+    """
+    scopes = list(dict.fromkeys(wish.scope for wish in wishes.values()))
     bound_list({"evaluations": scopes}, "evaluations", "scopes", MAX_SCOPES)
-    sent = items[0].subject
-    subject = {**sent, "type": sent["type"] if sent["type"] in SUBJECT_TYPES else form.subject_type}
-    audience = {"audience": list(form.audience)} if form.audience else {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    encoded = _Encoded()
+    for number, wish in wishes.items():
+        subject = wish.subject["id"], encoded(wish.subject.get("properties"))
+        groups.setdefault((*subject, encoded(wish.context), wish.form), []).append(number)
+    askings = [
+        _asking([wishes[n] for n in group], scopes, call, Batch(batch_id, tuple(group))) for group in groups.values()
+    ]
+    places = {n: Place(first + at, wishes[n].scope) for at, group in enumerate(groups.values()) for n in group}
+    return Plan(tuple(askings), places, {})
+
+
+def _asking(wishes: list[Wish], scopes: list[str], call: Call, batch: Batch) -> Asking:
+    """All `scopes` of the batch stand in the document: they may end up in one token."""
+    form, context = wishes[0].form, wishes[0].context
+    subject = {**wishes[0].subject, "type": form.subject_type}
     request = {
         "grant_type": form.grant_type,
         "token_type": form.token_type,
-        "phase": "token",
+        "phase": form.phase,
         "subject": subject,
-        **members_of(subject, items[0].context),
+        **members_of(subject, context),
         "scopes": scopes,
-        **audience,
     }
-    return Asking(request, call, Terms(crit=False, bare=Bare(form.token_lifetime)), batch)
+    if form.audience:
+        request["audience"] = list(form.audience)
+    own = tuple(dict.fromkeys(wish.scope for wish in wishes))
+    return Asking(request, call, Terms(scopes=own, crit=False, bare=Bare(form.token_lifetime)), batch)
+
+
+class _Encoded:
+    """JSON bytes, made once for what many items share."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bytes] = {}
+
+    def __call__(self, value: Any) -> bytes:
+        if id(value) not in self._known:
+            self._known[id(value)] = encode(value)
+        return self._known[id(value)]

@@ -107,6 +107,26 @@ class EvaluationsReply(BaseModel):
     context: DecisionContext | None = None
 
 
+class ScopesRequest(BaseModel):
+    """Curity's batch: an item for each scope. All of it may also stand in one member `input`."""
+
+    subject: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    evaluations: list[dict[str, Any]] = Field(min_length=1, description="`resource` {type, id} and `action` {name}")
+
+
+class ScopeReply(BaseModel):
+    """The decision on one scope."""
+
+    decision: bool
+
+
+class ScopesReply(BaseModel):
+    """The decisions, as many as items, in their order."""
+
+    evaluations: list[ScopeReply]
+
+
 class AuthzenError(BaseModel):
     """What is wrong with the request."""
 
