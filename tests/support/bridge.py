@@ -82,8 +82,16 @@ def write_config(folder: Path, policies: Path | None = None, **sections: Any) ->
 
 
 def _toml(table: Mapping[str, Any]) -> list[str]:
-    """JSON strings, numbers, booleans and lists are TOML as they stand."""
-    return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in table.items()]
+    return [f"{name} = {_toml_value(value)}" for name, value in table.items()]
+
+
+def _toml_value(value: Any) -> str:
+    """JSON strings, numbers and booleans are TOML as they stand."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(_toml(value))}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _own_policies(folder: Path) -> Path:

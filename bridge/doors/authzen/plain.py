@@ -10,8 +10,8 @@ from typing import Any
 
 from bridge.doors._body import bound_list
 from bridge.doors.authzen.context import members_of
-from bridge.doors.authzen.plan import MAX_SCOPES, Place, Plan
-from bridge.pdp.gather import Asking, Bare, Batch, Call, Terms, encode
+from bridge.doors.authzen.plan import MAX_SCOPES, Alike, Place, Plan
+from bridge.pdp.gather import Asking, Bare, Batch, Call, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ def plan_wishes(wishes: Mapping[int, Wish], call: Call, batch_id: str, first: in
     scopes = list(dict.fromkeys(wish.scope for wish in wishes.values()))
     bound_list({"evaluations": scopes}, "evaluations", "scopes", MAX_SCOPES)
     groups: dict[tuple[Any, ...], list[int]] = {}
-    encoded = _Encoded()
+    properties, context = Alike(), Alike()
     for number, wish in wishes.items():
-        subject = wish.subject["id"], encoded(wish.subject.get("properties"))
-        groups.setdefault((*subject, encoded(wish.context), wish.form), []).append(number)
+        subject = wish.subject["id"], properties(wish.subject.get("properties"))
+        groups.setdefault((*subject, context(wish.context), wish.form), []).append(number)
     askings = [
         _asking([wishes[n] for n in group], scopes, call, Batch(batch_id, tuple(group))) for group in groups.values()
     ]
@@ -71,15 +71,3 @@ def _asking(wishes: list[Wish], scopes: list[str], call: Call, batch: Batch) -> 
         request["audience"] = list(form.audience)
     own = tuple(dict.fromkeys(wish.scope for wish in wishes))
     return Asking(request, call, Terms(scopes=own, crit=False, bare=Bare(form.token_lifetime)), batch)
-
-
-class _Encoded:
-    """JSON bytes, made once for what many items share."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, bytes] = {}
-
-    def __call__(self, value: Any) -> bytes:
-        if id(value) not in self._known:
-            self._known[id(value)] = encode(value)
-        return self._known[id(value)]

@@ -67,7 +67,7 @@ def plan(tuples: Mapping[int, Tuple], call: Call, batch_id: str, capabilities: S
     return _Planner(tuples, call, batch_id, capabilities).plan()
 
 
-class _Alike:
+class Alike:
     """Numbers JSON values, equal ones alike; the default that many items share is looked at once."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _Planner:
         self._all_gates = {n: gate for n, item in tuples.items() if (gate := parse_gate(item.action["name"]))}
         self._gates = {n: gate for n, gate in self._all_gates.items() if n in self._tuples}
         self._scopes = {n: item.action["name"] for n, item in self._tuples.items() if n not in self._gates}
-        self._same_context, self._same_properties = _Alike(), _Alike()
+        self._same_context, self._same_properties = Alike(), Alike()
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
         self._known: dict[_Key, int] = {}
