@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -323,12 +323,22 @@ def _describe(error: dict[str, Any]) -> str:
     text = str(error["msg"]).removeprefix("Value error, ")
     section = error["loc"][0] if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        text = _no_such("key", CallerSection if section == "callers" else type(Settings.model_fields[section].default))
+        text = _no_such("key", _table_at(error["loc"][:-1]))
     elif error["type"] == "tuple_type":
         text = "must be a list"
     elif error["type"] == "model_type":
         text = f"must be a table, as in {'[[callers]]' if section == 'callers' else f'[{section}]'}"
     return f"{key}: {text}" if key else text
+
+
+def _table_at(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the table at this place of the file."""
+    model: type[BaseModel] = Settings
+    for name in place:
+        if isinstance(name, str):
+            kind = model.model_fields[name].annotation
+            model = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    return model
 
 
 def _no_such(what: str, model: type[BaseModel]) -> str:

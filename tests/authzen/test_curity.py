@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config.settings import CurityScope, CuritySection
+from bridge.config.settings import CurityScope, CuritySection, load_settings
 from bridge.doors.curity.context import read_context
 from bridge.doors.curity.plan import CurityPlanner
 from bridge.doors.curity.read import read_scopes
 from bridge.doors.curity.scopes import Parts, Scopes
-from bridge.errors import MalformedRequest
+from bridge.errors import ConfigFault, MalformedRequest
 from bridge.pdp.gather import Call
-from tests.support.bridge import LocalBridge, bearer, caller, local_bridge
+from tests.support.bridge import LocalBridge, bearer, caller, local_bridge, write_config
 from tests.support.policies import POLICIES, write_policies
 
 PATH = "/curity/v1/evaluations"
@@ -219,7 +219,6 @@ async def test_the_phase_reaches_the_policies(tmp_path: Path, phase: str | None,
         ({"type": "user", "id": 7}, "authorization_code", None),
         ({"type": "user", "id": "a\x00"}, "authorization_code", None),
         ({"type": "user", "id": "u", "properties": "x"}, "authorization_code", None),
-        ("u", "authorization_code", None),
     ],
 )
 def test_the_subject(subject: Any, grant_type: str, known: dict[str, Any] | None) -> None:
@@ -292,6 +291,8 @@ async def test_who_may_ask(tmp_path: Path) -> None:
         b'{"evaluations": [{}], "evaluations": [{}]}',
         b'{"evaluations": [{}]} x',
         b'{"evaluations": [NaN]}',
+        b'{"evaluations": [{}], "context": []}',
+        b'{"evaluations": [{}], "subject": "u"}',
         b'{"evaluations": [' + b",".join([b"{}"] * 201) + b"]}",
     ],
 )
@@ -509,6 +510,22 @@ def test_a_scope_with_an_empty_segment_is_never_put_together() -> None:
     names = ["a", "", "write"]
     for scope in (":".join(one) for n in (2, 3) for one in itertools.product(names, repeat=n) if "" in one):
         assert SCOPES.looks(scope) == set()
+
+
+@pytest.mark.parametrize(
+    ("members", "what"),
+    [
+        ({"scopes": [{"resource_type": "a", "action": "read", "scope": "a"}] * 2}, "may stand once"),
+        ({"scopes": [{"resource_type": "a", "action": "read", "scope": "a b"}]}, "must be a scope"),
+        ({"scopes": [{"resource_type": "a", "action": "read", "scope": "issue:a:b"}]}, "must be a scope"),
+        ({"scopes": [{"resource_type": "a", "action": "read", "scope": "a", "x": 1}]}, "there are resource_type, path"),
+        ({"available_actions": ["a:b"]}, "available_actions"),
+        ({"actions": ["a"]}, "there are available_actions, default_action"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path: Path, members: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigFault, match=what):
+        load_settings(write_config(tmp_path, authzen={"curity": members}))
 
 
 def test_the_number_of_items_is_bounded() -> None:

@@ -116,7 +116,8 @@ def test_everything_that_reconciling_finds_is_documented() -> None:
 def test_every_key_of_the_configuration_is_documented(name: str) -> None:
     heading = "## Callers" if name == "callers" else f"### `[{name}]`"
     model = CallerSection if name == "callers" else type(getattr(Settings(), name))
-    assert table_names(section(OPERATIONS, heading)) == model.model_fields.keys()
+    nested = {key for key, value in model.model_fields.items() if isinstance(value.default, BaseModel)}
+    assert table_names(section(OPERATIONS, heading)) == model.model_fields.keys() - nested
 
 
 def test_every_metric_is_documented() -> None:

@@ -8,7 +8,7 @@ from bridge.model.authzen import ENTITIES, Evaluations, Misfit, Tuple
 
 
 def read_scopes(body: Mapping[str, Any], max_items: int) -> Evaluations:
-    """The tuples, each as it was sent. MalformedRequest: there are none, or more than `max_items`."""
+    """The tuples, each as it was sent. MalformedRequest: no items, more than `max_items`, or a default is no object."""
     inner = body.get("input")
     if "evaluations" not in body and isinstance(inner, dict):
         body = inner
@@ -17,6 +17,9 @@ def read_scopes(body: Mapping[str, Any], max_items: int) -> Evaluations:
         raise MalformedRequest([("/evaluations", "must be an array of objects, and not empty")])
     if len(items) > max_items:
         raise MalformedRequest([("/evaluations", f"at most {max_items} items (authzen.max_items), {len(items)} sent")])
+    for name, value in _given(body).items():
+        if not isinstance(value, dict):
+            raise MalformedRequest([(f"/{name}", "must be an object")])
     return Evaluations(tuple(_tuple({**_given(body), **_given(item)}) for item in items), bare=True)
 
 
