@@ -417,6 +417,13 @@ def test_two_scopes_that_look_alike_are_never_told_apart() -> None:
     section = CuritySection(available_actions=ACTIONS)
     assert decided(items, ["openid", "openid:read", "accounts:write"], section) == [None, None, "accounts:write"]
     assert decided(items[:1], ["openid"], section) == ["openid"]
+    assert decided(items[1:], ["openid", "openid:read"], section) == [None, None]
+    table = (CurityScope(resource_type="openid", action="read", scope="openid"),)
+    assert decided(items, None, CuritySection(available_actions=ACTIONS, scopes=table)) == [
+        None,
+        None,
+        "accounts:write",
+    ]
 
 
 def test_a_resource_that_says_more_is_not_read_by_its_parts() -> None:
