@@ -26,24 +26,21 @@ class CurityPlanner:
 
     def __call__(self, asked: Evaluations, call: Call, batch_id: str) -> Plan:
         """MalformedRequest: the scopes are too many, or too long."""
-        refused: dict[int, Code | Misfit] = {}
-        wishes: dict[int, Wish] = {}
-        contexts: dict[int, tuple[Shown, Requested | None] | None] = {}
+        refused: dict[int, Code | Misfit] = {n: item for n, item in enumerate(asked.items) if isinstance(item, Misfit)}
         tuples = {number: item for number, item in enumerate(asked.items) if isinstance(item, Tuple)}
         parts = {number: _parts(item.resource, item.action) for number, item in tuples.items()}
-        sent = Counter(parts.values())
-        for number, item in enumerate(asked.items):
-            if isinstance(item, Misfit):
-                refused[number] = item
-                continue
+        # No scope is asked about twice: two that look the same are two scopes.
+        looks = Counter(parts.values())
+        contexts: dict[int, tuple[Shown, Requested | None] | None] = {}
+        wishes: dict[int, Wish] = {}
+        for number, item in tuples.items():
             if id(item.context) not in contexts:
                 contexts[id(item.context)] = self._shown(item.context)
-            shown = contexts[id(item.context)]
-            scope, known = None, parts[number]
-            # No scope is asked about twice: two that look the same are two scopes.
-            if shown is not None and known is not None and sent[known] == 1:
-                scope = self._scopes.put_together(known, number, len(asked.items), shown[1])
-            wish = None if shown is None or scope is None else self._wish(item, scope, shown[0])
+            known, told = parts[number], contexts[id(item.context)]
+            wish = None
+            if known is not None and looks[known] == 1 and told is not None:
+                scope = self._scopes.put_together(known, number, len(asked.items), told[1])
+                wish = None if scope is None else self._wish(item, scope, told[0])
             if wish is None:
                 refused[number] = Code.NOT_SHOWN
             else:
