@@ -18,6 +18,7 @@ _PHASES = {"authoriz": "authorization", "token": "token"}
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 _MAX_LIST = 256
+_FOLD = str.maketrans("", "", "-_. ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def grant_name(value: Any) -> str | None:
     return name if name in KNOWN_GRANTS else value
 
 
+def folded(name: str) -> str:
+    """The name without what tells spellings apart."""
+    return name.translate(_FOLD).lower()
+
+
 class _Told:
     """The values of a context by their folded names; null is absent."""
 
@@ -73,7 +79,7 @@ class _Told:
         self._by_name: dict[str, list[Any]] = {}
         for name, value in context.items():
             if value is not None:
-                self._by_name.setdefault(re.sub(r"[-_. ]", "", name.lower()), []).append(value)
+                self._by_name.setdefault(folded(name), []).append(value)
 
     def __call__(self, *names: str) -> list[Any]:
         return [value for name in names for value in self._by_name.get(name, ())]

@@ -8,7 +8,7 @@ from typing import Any
 from bridge.config.settings import CuritySection
 from bridge.doors.authzen.plain import Form, Wish, plan_wishes
 from bridge.doors.authzen.plan import SUBJECT_TYPES, Plan
-from bridge.doors.curity.context import Shown, read_context
+from bridge.doors.curity.context import Shown, folded, read_context
 from bridge.doors.curity.scopes import Parts, Requested, Scopes
 from bridge.model.authzen import Evaluations, Misfit, Tuple
 from bridge.model.decision import Code
@@ -82,7 +82,7 @@ def _parts(resource: Mapping[str, Any], action: Mapping[str, Any]) -> Parts | No
     properties = resource.get("properties")
     for place in (resource, properties if isinstance(properties, dict) else {}):
         for name, value in place.items():
-            if re.sub(r"[-_. ]", "", name.lower()) in _PATHS:
+            if folded(name) in _PATHS:
                 paths.append(value)
             elif value and (place is not resource or name not in ("type", "properties")):
                 more = True
