@@ -31,10 +31,11 @@ def errors_and_request_id(metrics: Metrics) -> Middleware:
         kept = request_id
         if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
             # AuthZEN allows any text and wants it back; what is kept of it is bounded.
-            kept = ascii(request_id)[1:-1][:256] if _speaks_authzen(request) else None
+            kept = ascii(request_id)[1:-1][:256] if _speaks_authzen(request) and _is_text(request_id) else None
         if request_id is not None and kept is None:
             metrics.refused("malformed")
-            response: web.StreamResponse = problem(400, f"{REQUEST_ID} must be 1 to 256 printable ASCII characters")
+            allowed = "UTF-8" if _speaks_authzen(request) else "1 to 256 printable ASCII characters"
+            response: web.StreamResponse = _error(request, 400, f"{REQUEST_ID} must be {allowed}")
         else:
             if kept is not None:
                 request[REQUEST_ID_KEY] = kept
@@ -78,6 +79,11 @@ async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> w
 def _error(request: web.Request, status: int, detail: str, **members: Any) -> web.Response:
     """In the form of the API that was called."""
     return (authzen_error if _speaks_authzen(request) else problem)(status, detail, **members)
+
+
+def _is_text(header: str) -> bool:
+    """Bytes that are no UTF-8 stand as lone surrogates, and could not go out again."""
+    return not any("\ud800" <= character <= "\udfff" for character in header)
 
 
 def _speaks_authzen(request: web.Request) -> bool:
