@@ -2,6 +2,7 @@
 
 `SAYING` are packages which read their rules from `context.says`: under `SUBJECT@TARGET NAME` or, where that is not
 there, under `NAME`, where `NAME` is `gate` or the scope. What is not told is allowed.
+`deny` is told the codes alone, since a member called `code` is masked.
 """
 
 import json
@@ -24,7 +25,7 @@ says := object.get(object.get(input, "context", {}), "says", {})
 key := sprintf("%s@%s %s", [input.subject.id, input.audience[0], NAME])
 said := object.get(says, key, object.get(says, NAME, {"allow": true}))
 allow := said.allow
-deny := said.deny
+deny := [{"code": code} | some code in said.deny]
 require := said.require
 limit := said.limit
 claims := said.claims
