@@ -37,6 +37,7 @@ from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.publication import Publication
 from bridge.evidence.publish import Publisher, last_checkpoint
 from bridge.evidence.store import SqliteStore
+from bridge.model.authzen import with_copies
 from bridge.model.mask import SecretMask, parse_pointer
 from bridge.model.times import now_ms
 from bridge.ops.metrics import Metrics
@@ -89,7 +90,7 @@ class Bridge:
         self.policies = PolicyWatch(
             Path(settings.policy.path), self._opa, self.engine, self.metrics, self.chronicle.changed
         )
-        hidden = tuple(map(parse_pointer, evidence.mask)), tuple(map(parse_pointer, evidence.personal))
+        hidden = with_copies(map(parse_pointer, evidence.mask)), with_copies(map(parse_pointer, evidence.personal))
         prover = Prover(self.journal, self.metrics)
         mask = SecretMask(server.secret_names, server.secret_suffixes)
         ceiling_s = settings.policy.max_token_lifetime_s

@@ -3,15 +3,26 @@
 A null `context` or `properties` is absent; a null entity is a missing one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from bridge.errors import MalformedRequest
+from bridge.model.mask import covers
 
 ENTITIES = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 """Entity -> the members that identify it, all of them strings."""
+
+
+Pointer = tuple[str, ...]
+_COPIES: Mapping[Pointer, Pointer] = {
+    ("audience", "0"): ("resource", "id"),
+    ("client", "id"): ("context", "client_id"),
+    **{("authentication", name): ("context", name) for name in ("acr", "amr", "auth_time")},
+    **{(name,): ("context", name) for name in ("cnf", "authorization_details", "subject_token")},
+}
+"""Where an input document has what AuthZEN sends elsewhere."""
 
 
 class Semantic(StrEnum):
@@ -59,6 +70,19 @@ class Evaluations:
     semantic: Semantic = Semantic.EXECUTE_ALL
     single: bool = False
     bare: bool = False
+
+
+def with_copies(pointers: Iterable[Pointer]) -> tuple[Pointer, ...]:
+    """JSON pointers into an input document, and those to the same values in what AuthZEN sent.
+
+    The context stands in the document as it came, beside what was read of it; a tuple on record has the target too.
+    """
+    found = dict.fromkeys(pointers)
+    for pointer in list(found):
+        for place, copy in _COPIES.items():
+            if covers(pointer[: len(place)], place):
+                found[*copy, *pointer[len(place) :]] = None
+    return tuple(found)
 
 
 def read_evaluation(body: Mapping[str, Any]) -> Evaluations:

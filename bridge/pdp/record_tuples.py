@@ -70,17 +70,25 @@ class TupleRecorder:
             return (self._record(told, facts),)
         except ValueError:
             if len(told) == 1:
-                return (self._record(told, facts, short=True),)
+                return (self._shortened(told, facts),)
         middle = len(told) // 2
         rest = replace(facts, entry_id=uuid7(facts.time_ms))
         further = [self._about(record, facts.entry_id) for record in self.record(told[middle:], rest)]
         return (*self.record(told[:middle], facts), *further)
 
+    def _shortened(self, told: Sequence[Told], facts: TupleFacts) -> Record:
+        """What was asked goes first, then what the policy gave with its answer; the input document has the former."""
+        try:
+            return self._record(told, facts, without=("request",))
+        except ValueError:
+            bare = [replace(one, context=None) for one in told]
+            return self._record(bare, facts, without=("request", "context"))
+
     @staticmethod
     def _about(record: Record, first: str) -> Record:
         return replace(record, entry={**record.entry, "decision_id": first})
 
-    def _record(self, told: Sequence[Told], facts: TupleFacts, *, short: bool = False) -> Record:
+    def _record(self, told: Sequence[Told], facts: TupleFacts, *, without: tuple[str, ...] = ()) -> Record:
         numbers = [one.number for one in told]
         raw = b"[%b]" % b",".join(facts.raw[n] for n in numbers if n in facts.raw)
         digest = hashlib.sha256(raw).digest()
@@ -92,9 +100,9 @@ class TupleRecorder:
             "door": facts.call.door,
             "caller": facts.call.caller,
             "batch": batch_json(replace(facts.batch, items=tuple(numbers))),
-            "request": {"tuples": [self._shown(facts.documents.get(n), short=short) for n in numbers]},
+            "request": {"tuples": [self._shown(facts.documents.get(n), short=bool(without)) for n in numbers]},
             "input_digest": digest.hex(),
-            "decisions": [_decision_json(one, short=short) for one in told],
+            "decisions": [_decision_json(one) for one in told],
             "rules": _rules(told, facts.policy_set),
             "exceptions": _exceptions(told, facts),
             "sources": [],
@@ -105,8 +113,8 @@ class TupleRecorder:
             entry["policy"] = {"revision": facts.policy_set.revision, "digest": facts.policy_set.digest}
         if facts.call.request_id is not None:
             entry["request_id"] = facts.call.request_id
-        if short:
-            entry["shortened"] = ["request"]
+        if without:
+            entry["shortened"] = list(without)
         if self._personal is None:
             return Record(_fitting(entry), raw, digest)
         hiding = self._hiding(numbers, facts)
@@ -128,9 +136,9 @@ class TupleRecorder:
         return {name: _identified(shown[name]) for name in ("subject", "action", "resource")} if short else shown
 
 
-def _decision_json(told: Told, *, short: bool) -> dict[str, Any]:
+def _decision_json(told: Told) -> dict[str, Any]:
     code = {} if told.code is None else {"code": told.code}
-    context = {} if told.context is None or short else {"context": exact(told.context)}
+    context = {} if told.context is None else {"context": exact(told.context)}
     outcome = Outcome.ALLOW if told.permit else Outcome.DENY
     return {"item": told.number, "outcome": outcome.value, **code, **context}
 
