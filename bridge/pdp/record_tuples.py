@@ -27,7 +27,10 @@ _ADDED = ("id", "time", "door", "caller", "issuer", "salt")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The answer to item `number` of a request. `code`: why not; `context`: what the policy gave with its answer."""
+    """The answer to item `number` of a request. `code`: why not; `context`: what the policy gave with its answer.
+
+    `entry`: the id of the (first) entry about it, once that stands.
+    """
 
     number: int
     permit: bool
@@ -35,6 +38,7 @@ class Told:
     package: str | None = None
     context: dict[str, Any] | None = None
     error: str | None = None
+    entry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The same steps as in decide.py; all tuples of one request stand in one entry. On
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -67,6 +67,12 @@ class Tuples:
         note(self._metrics.tuples, call.door, [one.permit for one in told])
         return told
 
+    def unsaid(self, call: Call, told: Sequence[Told]) -> None:
+        """The door could not make a reply of the answers: the caller got an error, and the log tells so."""
+        outcome = Outcome.ALLOW if any(one.permit for one in told) else Outcome.DENY
+        for entry_id in {one.entry for one in told if one.entry is not None}:
+            self._prover.overrule(outcome, call, entry_id, None)
+
     async def _answer(
         self, call: Call, batch_id: str, questions: Sequence[Question], at: int, started: float
     ) -> list[Told]:
@@ -100,7 +106,7 @@ class Tuples:
         outcome = Outcome.ALLOW if any(one.permit for one in told) else Outcome.DENY
         until = started + self._limits.deadline_s
         code, _ = await self._prover(records, call, entry_id, outcome, until=until)
-        return told if code is None else [_denied(q, code) for q in questions]
+        return [replace(one, entry=entry_id) for one in told] if code is None else [_denied(q, code) for q in questions]
 
     async def _judge(
         self,

@@ -51,6 +51,7 @@ class Evaluate:
             return encode(reply[0] if asked.single else {"evaluations": _until(asked.semantic, reply)})
         except Exception:
             self._decide.unsaid(call, answered)
+            self._tuples.unsaid(call, told)
             raise
 
     def _issuance_items(self, planned: Plan, answered: Sequence[Answered]) -> dict[int, Item]:
