@@ -168,11 +168,22 @@ def test_what_a_second_gate_narrows_holds_for_the_scopes_of_the_first(bridge: Ru
     assert [one["decision"] for one in reply] == [True, True, True, False]
 
 
-def test_what_a_scope_narrows_holds_at_other_targets(bridge: RunningBridge) -> None:
+@pytest.mark.parametrize("grant_type", ["jwt_bearer", "saml2_bearer"])
+def test_what_the_gate_of_who_redeems_narrows_holds_for_the_subject(bridge: RunningBridge, grant_type: str) -> None:
+    redeem = gate(grant_type=grant_type)
+    told = {"wl://edge@https://api.example gate": limit(granted_scope="s:a")}
+    assert shaped(bridge, redeem, item(redeem, EDGE), "s:a", "s:b", **told) == [None, None, None, "narrowed"]
+
+
+def test_what_a_scope_narrows_holds_at_the_second_level(bridge: RunningBridge) -> None:
     asked = [gate(), "s:a", item("s:b", target=OTHER), item("s:c", target=OTHER)]
     assert shaped(bridge, *asked, s_a=limit(granted_scope="s:a s:c")) == [None, None, "narrowed", None]
     both = {"s_a": limit(granted_scope="s:a"), "s_b": limit(granted_scope="s:b")}
-    assert shaped(bridge, gate(), "s:a", item("s:b", target=OTHER), **both) == [None, "narrowed", "narrowed"]
+    assert shaped(bridge, gate(), "s:a", item("s:b", target=OTHER), **both) == [None, None, "narrowed"]
+    # With a context of its own it is at the same target still, and both leave each other out.
+    own = item("s:b", context=says(**both))
+    assert shaped(bridge, gate(), "s:a", own, **both) == [None, "narrowed", "narrowed"]
+    assert shaped(bridge, gate(), "s:a", own) == [None, "narrowed", None]
     denied = {"s_a": {**limit(granted_scope="s:a"), "deny": ["no"]}}
     assert shaped(bridge, *asked, **denied) == [None, "no", None, None]
 
