@@ -298,6 +298,17 @@ def test_gate_that_does_not_allow_denies_all(name: str, scopes: list[str]) -> No
     assert {tuple(f.code for f in a.findings) for a in decision.scopes.values()} <= {("gate_denied",)}
 
 
+@pytest.mark.parametrize("wrong", [{"limit": 7}, {"limit": {"authorization_details": [{"type": "t"}]}}, {"x": 1}])
+def test_what_a_package_denies_is_kept_beside_what_is_wrong_with_it(wrong: dict[str, Any]) -> None:
+    """An auditor must see the denial, not only that the package failed."""
+    said = {"allow": True, "deny": [{"code": "mine"}, {"code": "yours"}], **wrong}
+    decision = _case({"a": said, "b": {"allow": True}}).decide()
+    assert [f.code for f in decision.scopes["a"].findings] == ["mine", "yours", "policy_error"]
+    assert decision.granted_scopes == ("b",)
+    decision = replace(_case({"b": {"allow": True}}), gate=said).decide()
+    assert [f.code for f in decision.findings] == ["mine", "yours", "policy_error"]
+
+
 REASONS: dict[str, tuple[Callable[[], Case], str]] = {
     "no package": (lambda: _case({}, scopes=["a"]), "unmapped_scope"),
     "not in the grammar": (lambda: _case({}, scopes=["two words"]), "invalid_scope"),
