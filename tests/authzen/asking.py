@@ -79,7 +79,12 @@ def batch(*items: Any, subject: Any = None, target: str = TARGET, context: Any =
     }
 
 
-def says(capable: bool = True, **told: Any) -> dict[str, Any]:  # noqa: FBT001, FBT002 - a context's one switch
+def values(*some: Any) -> tuple[Any, ...]:
+    """Values of different types."""
+    return some
+
+
+def says(capable: Any = True, **told: Any) -> dict[str, Any]:
     """A context in which `gate` and scopes (`s_` for `s:`) are told what to answer."""
     rules = {name.replace("s_", "s:", 1) if name.startswith("s_") else name: rules for name, rules in told.items()}
     return {"says": rules, **({"issuance": {"capabilities": [URN]}} if capable else {})}

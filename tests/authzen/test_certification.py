@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.authzen.asking import EVALUATION, EVALUATIONS, ask, post
+from tests.authzen.asking import EVALUATION, EVALUATIONS, ask, post, values
 from tests.support.bridge import RunningBridge, running_bridge
 from tests.support.policies import write_policies
 
 RECORDS = """
-rights := {"alice": {"can_read": {"record-1", "record-2"}, "can_update": {"record-1"}}, "bob": {"can_read": {"record-1"}}}
+rights := {"alice": {"can_read": {"record-1", "record-2"}, "can_update": {"record-1"}},
+    "bob": {"can_read": {"record-1"}}}
 allow if input.resource.id in rights[input.subject.id][input.action.name]
 """
 READ, UPDATE = {"name": "can_read"}, {"name": "can_update"}
@@ -145,14 +146,18 @@ def test_null_context_and_properties_are_absent_and_a_null_entity_is_missing(rec
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    *(({name: value}, name) for name in ("subject", "action", "resource") for value in ("x", 1, [], True)),
-    *(({"subject": {**ALICE, "type": value}}, "subject.type") for value in (1, None, True, [], {})),
-    *(({"subject": {**ALICE, "id": value}}, "subject.id") for value in (1, None, {})),
-    *(({"action": {"name": value}}, "action.name") for value in (1, None, ["can_read"])),
-    *(({"resource": {**ONE, "id": value}}, "resource.id") for value in (1.5, None, False)),
-    *(({"resource": {**ONE, "type": value}}, "resource.type") for value in (1, None)),
-    *(({n: {**e, "properties": v}}, n) for n, e in (("subject", ALICE), ("action", READ)) for v in ([], "x", 1, False)),
-    *(({"context": value}, "context") for value in ([], "x", 1, False)),
+    *(({name: value}, name) for name in ("subject", "action", "resource") for value in values("x", 1, [], True)),
+    *(({"subject": {**ALICE, "type": value}}, "subject.type") for value in values(1, None, True, [], {})),
+    *(({"subject": {**ALICE, "id": value}}, "subject.id") for value in values(1, None, {})),
+    *(({"action": {"name": value}}, "action.name") for value in values(1, None, ["can_read"])),
+    *(({"resource": {**ONE, "id": value}}, "resource.id") for value in values(1.5, None, False)),
+    *(({"resource": {**ONE, "type": value}}, "resource.type") for value in values(1, None)),
+    *(
+        ({n: {**e, "properties": v}}, n)
+        for n, e in (("subject", ALICE), ("action", READ))
+        for v in values([], "x", 1, False)
+    ),
+    *(({"context": value}, "context") for value in values([], "x", 1, False)),
     ({"subject": {"id": "alice"}}, "subject.type"),
     ({"resource": {"type": "record"}}, "resource.id"),
     ({"action": {}}, "action.name"),

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.audit.query import Queries
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical
-from tests.authzen.asking import TARGET, ask, batch, code, gate, item, items, party, post, says, user, write_saying
+from tests.authzen.asking import ask, batch, code, gate, item, items, party, post, says, user, write_saying
 from tests.faults.wire import Asked, honest, hostile_server, http
 from tests.support.bridge import RunningBridge, local_bridge, running_bridge
 from tests.support.evidence import reading
@@ -206,7 +206,7 @@ context := {{"to": input.subject.id, "about": "{told}", "mail": lower(input.subj
         'authzen.resource["loud"]': "allow if to_number(input.subject.properties.email) > 0",
     }
     who = user(MARKS["subject"], email=MARKS["mail"], pad="p" * (1000 if wide > 1 else 1))
-    context = {"masked": MARKS["masked"], "token": MARKS["token"], "note": f"of {MARKS['subject']}"}
+    context: dict[str, Any] = {"masked": MARKS["masked"], "token": MARKS["token"], "note": f"of {MARKS['subject']}"}
     detail = {"type": "pay", "iban": MARKS["iban"], "hidden": MARKS["hidden"]}
     context.update(client_id=MARKS["client"], acr=MARKS["acr"], authorization_details=[detail])
     doors = [item(MARKS["mail"], who, resource={"type": "door", "id": MARKS["resource"]}, context=context)] * wide

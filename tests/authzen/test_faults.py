@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 
 from bridge.errors import EvidenceUnavailable
 from bridge.ports import Record
-from tests.authzen.asking import EVALUATION, EVALUATIONS, batch, code, gate, item, says, user, write_saying
+from tests.authzen.asking import EVALUATION, EVALUATIONS, batch, code, gate, item, says, user, values, write_saying
 from tests.faults.wire import Asked, HostileServer, honest, hostile_server, http
 from tests.support.bridge import LocalBridge, bearer, caller, local_bridge
 from tests.support.waiting import until
@@ -68,7 +69,7 @@ async def items(bridge: LocalBridge, body: Any, **options: Any) -> list[dict[str
 
 def answer(asked: Asked, digest: str) -> dict[str, Any]:
     """The kernel's answer by a set that allows everything, other tuples included."""
-    result = {"digest": digest, "items": []}
+    result: dict[str, Any] = {"digest": digest, "items": []}
     for one in asked.items:
         if "resource" in one:
             result["items"].append({"id": one["id"], "resource": one["resource"], "rules": {"allow": True}})
@@ -156,6 +157,14 @@ async def test_answers_in_another_order_are_none(lied_to: LocalBridge, server: H
     assert {code(one) for one in await items(lied_to, two)} == {"engine_unavailable"}
 
 
+def _give(context: Any, one: dict[str, Any]) -> None:
+    one["rules"] = {"allow": True, "context": context}
+
+
+def _told(lie: Callable[[Asked, str], bytes], digest: str, asked: Asked) -> bytes:
+    return lie(asked, digest)
+
+
 @pytest.mark.parametrize("allow", [1, "true", [], ["x"], {}, {"code": "x"}, None, [{"code": "x"}], [True]])
 async def test_only_true_permits_another_tuple(lied_to: LocalBridge, server: HostileServer, allow: Any) -> None:
     digest = digest_of(lied_to)
@@ -163,9 +172,9 @@ async def test_only_true_permits_another_tuple(lied_to: LocalBridge, server: Hos
     server.reply = lambda asked: change(lambda one: one.update(rules={"allow": allow}))(asked, digest)
     reply = await ask(lied_to, door, EVALUATION)
     assert (reply["decision"], code(reply)) == (False, "policy_error")
-    for context in ("x", [], True, 1, {"x": [1e19]}):
-        lie = change(lambda one, given=context: one.update(rules={"allow": True, "context": given}))  # type: ignore[misc]
-        server.reply = lambda asked, lie=lie: lie(asked, digest)
+    for context in values("x", [], True, 1, {"x": [1e19]}):
+        lie = change(partial(_give, context))
+        server.reply = partial(_told, lie, digest)
         reply = await ask(lied_to, door, EVALUATION)
         assert (reply["decision"], code(reply)) == (False, "policy_error"), context
     server.reply = lambda asked: change(lambda one: one.update(rules={"allow": False, "context": {"why": 1}}))(
@@ -295,7 +304,7 @@ async def test_a_reply_that_cannot_be_made_is_overruled(
 
 
 async def test_the_same_batch_many_times_at_once(honest_bridge: LocalBridge) -> None:
-    told = says(**{"s_b": {"deny": ["no"]}})
+    told = says(s_b={"deny": ["no"]})
     replies = await asyncio.gather(*(items(honest_bridge, {**BATCH, "context": told}) for _ in range(20)))
     assert {tuple(one["decision"] for one in reply) for reply in replies} == {(True, True, False, False, True, False)}
     batches = [entry["batch"]["id"] for entry in honest_bridge.entries()]

@@ -42,12 +42,12 @@ def raw(bridge: RunningBridge, request: bytes) -> tuple[int, dict[bytes, bytes],
             data += part
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
-    headers = dict(line.split(b": ", 1) if b": " in line else (line.rstrip(b":"), b"") for line in lines)
+    headers = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
     return int(first.split()[1]), headers, body
 
 
 def sent(
-    request_id: bytes, *, path: str = EVALUATION, method: str = "POST", body: bytes | None = None, **headers: str
+    request_id: bytes, *, path: str = EVALUATION, method: str = "POST", body: bytes | None = None, **headers: Any
 ) -> bytes:
     content = json.dumps(BODY).encode() if body is None else body
     own = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(content)), **JSON}
@@ -108,9 +108,9 @@ def test_the_request_id_comes_back_to_those_who_may_not_ask(guarded: RunningBrid
     status, headers, body = raw(guarded, sent(request_id))
     assert (status, headers[b"X-Request-ID"], json.loads(body)) == (401, request_id, {"error": "unknown caller"})
     assert headers[b"WWW-Authenticate"].startswith(b"Bearer")
-    status, headers, body = raw(guarded, sent(request_id, **bearer("auditor")))
+    status, headers, body = raw(guarded, sent(request_id, Authorization=bearer("auditor")["Authorization"]))
     assert (status, headers[b"X-Request-ID"], json.loads(body)) == (403, request_id, {"error": "not allowed"})
-    status, headers, _ = raw(guarded, sent(request_id, **bearer("as")))
+    status, headers, _ = raw(guarded, sent(request_id, Authorization=bearer("as")["Authorization"]))
     assert (status, headers[b"X-Request-ID"]) == (200, request_id)
 
 

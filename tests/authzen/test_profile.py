@@ -1,4 +1,4 @@
-"""The token-issuance profile: which document a tuple belongs to, whose gate counts, and that every gate gets a decision."""
+"""The token-issuance profile: whose document a tuple belongs to, whose gate counts; every gate gets a decision."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.authzen.asking import (
     post,
     says,
     user,
+    values,
 )
 from tests.support.bridge import RunningBridge
 
@@ -294,13 +295,16 @@ def test_context_reaches_the_policies_and_its_registered_keys_their_places(bridg
 
 
 CONTEXTS: list[dict[str, Any]] = [
-    *({"client_id": value} for value in (1, "", [], {}, "a\nb", "x" * 513)),
-    *({"acr": value} for value in (1, [], {}, True)),
-    *({"amr": value} for value in ("otp", [1], {}, ["otp", None])),
-    *({"auth_time": value} for value in ("1", 1.5, True, [], 1e3)),
-    *({"cnf": value} for value in ("x", [], 1, True)),
-    *({"authorization_details": value} for value in ("x", {}, [1], [{}], [{"type": 1}], [None], [{"type": "a"}, {}])),
-    *({"subject_token": value} for value in ("eyJhbGciOi", [], 1)),
+    *({"client_id": value} for value in values(1, "", [], {}, "a\nb", "x" * 513)),
+    *({"acr": value} for value in values(1, [], {}, True)),
+    *({"amr": value} for value in values("otp", [1], {}, ["otp", None])),
+    *({"auth_time": value} for value in values("1", 1.5, True, [], 1e3)),
+    *({"cnf": value} for value in values("x", [], 1, True)),
+    *(
+        {"authorization_details": value}
+        for value in values("x", {}, [1], [{}], [{"type": 1}], [None], [{"type": "a"}, {}])
+    ),
+    *({"subject_token": value} for value in values("eyJhbGciOi", [], 1)),
 ]
 
 

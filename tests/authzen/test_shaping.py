@@ -21,6 +21,7 @@ from tests.authzen.asking import (
     says,
     shaping,
     user,
+    values,
     write_saying,
 )
 from tests.support.bridge import LocalBridge, RunningBridge, local_bridge
@@ -69,10 +70,10 @@ def test_a_permit_without_shaping_is_a_bare_one(bridge: RunningBridge) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"token_lifetime": value} for value in (-1, 1.5, 60.0, "60", True, None, [60], 2**60)),
-        *({"audience": value} for value in (TARGET, [1], [""], {}, None, [[TARGET]])),
-        *({"granted_scope": value} for value in (["s:a"], 1, None, "s:a  s:b", " s:a", 's:"')),
-        *({"authorization_details": value} for value in ({}, [1], [{}], "x", None, [{"type": 1}])),
+        *({"token_lifetime": value} for value in values(-1, 1.5, 60.0, "60", True, None, [60], 2**60)),
+        *({"audience": value} for value in values(TARGET, [1], [""], {}, None, [[TARGET]])),
+        *({"granted_scope": value} for value in values(["s:a"], 1, None, "s:a  s:b", " s:a", 's:"')),
+        *({"authorization_details": value} for value in values({}, [1], [{}], "x", None, [{"type": 1}])),
         *({"lifetime": 60}, {"token_lifetime": 60, "scope": "s:a"}),
     ],
 )

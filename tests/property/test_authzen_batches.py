@@ -57,7 +57,7 @@ SUBJECTS = (
     {"type": "workload", "id": "u"},
 )
 RESOURCES = ({"type": "audience", "id": "t1"}, {"type": "audience", "id": "t2"}, {"type": "door", "id": "t1"})
-FINE = ({}, {"client_id": "c"}, {"n": 1}, {"client_id": None})
+FINE: tuple[dict[str, Any], ...] = ({}, {"client_id": "c"}, {"n": 1}, {"client_id": None})
 WRONG = {"acr": 1}
 
 
@@ -188,7 +188,7 @@ class Oracle:
         return next(iter(here + own), None)
 
     def place(self, n: int) -> tuple[Any, int | None] | None:
-        """The document that answers tuple `n`, by what makes it one, and the tuple whose gate counts when it is another's."""
+        """What makes the document of tuple `n` what it is, and the tuple whose gate counts when that is another's."""
         if not self.issued(n) or not self.fits(n):
             return None
         at = n if self.gate(n) else self.first_gate(n)
