@@ -8,7 +8,10 @@ from aiohttp import web
 from bridge.config.settings import EngineSection
 from bridge.doors import issued, log_files, native
 from bridge.doors.authzen import door as authzen
+from bridge.doors.authzen import metadata, search
 from bridge.doors.authzen.door import AuthzenDoor
+from bridge.doors.authzen.metadata import MetadataDoor
+from bridge.doors.authzen.search import SearchDoor
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.issued import IssuedDoor
@@ -34,6 +37,8 @@ def routes(
     issuance: NativeDoor,
     tuples: AuthzenDoor,
     scopes: CurityDoor,
+    searches: SearchDoor,
+    about: MetadataDoor,
     reports: IssuedDoor,
     files: LogFilesDoor,
     operations: OperationsDoor,
@@ -44,6 +49,11 @@ def routes(
         web.post(authzen.EVALUATION_PATH, tuples.evaluation),
         web.post(authzen.EVALUATIONS_PATH, tuples.evaluations),
         web.post(curity.PATH, scopes.evaluations),
+        web.post(search.PATHS["subject"], searches.subject),
+        web.post(search.PATHS["resource"], searches.resource),
+        web.post(search.PATHS["action"], searches.action),
+        web.get(metadata.PATH, about.get),
+        web.get(metadata.PATH + "/{path:.*}", about.get),
         web.post(issued.PATH, reports.post),
         web.get(log_files.PATH, files.get),
         web.get("/health/live", operations.live),

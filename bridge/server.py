@@ -19,6 +19,9 @@ from bridge.doors._http import DoorRunner
 from bridge.doors._openapi import document as openapi_document
 from bridge.doors.authzen.door import AuthzenDoor
 from bridge.doors.authzen.evaluate import Evaluate
+from bridge.doors.authzen.metadata import MetadataDoor
+from bridge.doors.authzen.pages import Pages
+from bridge.doors.authzen.search import SearchDoor
 from bridge.doors.authzen.sort import Sort
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
@@ -47,7 +50,9 @@ from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
+from bridge.pdp.record_search import SearchRecorder
 from bridge.pdp.record_tuples import TupleRecorder
+from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
@@ -97,9 +102,19 @@ class Bridge:
         limits = Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, ceiling_s)
         self.decide = Decide(self.engine, self.admission, Recorder(*hidden), prover, mask, limits, self.metrics)
         self.tuples = Tuples(self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics)
-        self.issued = Issued(
-            self.journal, keys.token_digest(Path(evidence.path)), server.deadline_ms / 1000, self.metrics
+        search_s = settings.authzen.search_deadline_ms / 1000
+        self.search = SearchRoad(
+            self.engine,
+            self.admission,
+            SearchRecorder(*hidden),
+            prover,
+            mask,
+            Limits(search_s, search_s, ceiling_s),
+            self.metrics,
         )
+        self._digest = keys.token_digest(Path(evidence.path))
+        self.issued = Issued(self.journal, self._digest, server.deadline_ms / 1000, self.metrics)
+        self._metadata = MetadataDoor(settings.authzen)
         self._background: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -168,10 +183,12 @@ class Bridge:
         authzen = AuthzenDoor(evaluate, callers, settings.authzen.max_items)
         by_scope = Evaluate(self.decide, self.tuples, CurityPlanner(settings.authzen.curity), ceiling_s)
         curity = CurityDoor(by_scope, callers, settings.authzen.max_items)
+        pages = Pages(self._digest.key, settings.authzen.max_results)
+        searches = SearchDoor(self.search, callers, settings.authzen, pages)
         log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
         issued = IssuedDoor(self.issued, callers, self.journal.origin)
         operations = OperationsDoor(callers, self, self.metrics, lambda: openapi)
-        app.add_routes(routes(native, authzen, curity, issued, log_files, operations))
+        app.add_routes(routes(native, authzen, curity, searches, self._metadata, issued, log_files, operations))
         return app
 
     def reasons(self) -> list[str]:

@@ -84,18 +84,28 @@ def revealed(reader: LogReader, found: Found) -> dict[str, Any]:
 def holders(db: sqlite3.Connection, pointer: Pointer, values: Sequence[bytes]) -> list[int]:
     """The entries that committed to one of `values` (canonical JSON) at `pointer` into the request.
 
-    Also where a value around it was committed to as a whole. Reads through all that is kept: no index has the values.
+    Also where a value around it was committed to as a whole, and to the same member of what a search found. Reads
+    through all that is kept: no index has the values.
     """
+    found = {idx for root, tokens in _places(pointer) for idx in _holders(db, root, tokens, values)}
+    return sorted(found)
+
+
+def _places(pointer: Pointer) -> list[tuple[str, Pointer]]:
+    return [("request", pointer), *([("results", ("*", *pointer[1:]))] if len(pointer) > 1 else [])]
+
+
+def _holders(db: sqlite3.Connection, root: str, pointer: Pointer, values: Sequence[bytes]) -> list[int]:
     marks = ", ".join("?" * len(values))
     parts: list[str] = []
     given: list[str | bytes] = []
     for depth in range(1, len(pointer) + 1):
-        place, end = _range(("request", *pointer[:depth]))
+        place, end = _range((root, *pointer[:depth]))
         within = f"value IN ({marks})" if depth == len(pointer) else "value != x''"
         parts.append(f"(path BETWEEN ? AND ? AND {within})")
         given.extend((place, end, *(values if depth == len(pointer) else ())))
     sql = f"SELECT idx, path, value FROM disclosure WHERE {' OR '.join(parts)}"  # noqa: S608 - fixed texts
-    return sorted({idx for idx, path, value in db.execute(sql, given) if _holds(pointer, path, value, values)})
+    return [idx for idx, path, value in db.execute(sql, given) if _holds(pointer, path, value, values)]
 
 
 def written(text: str) -> list[bytes]:

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from bridge import __version__
 from bridge.doors import issued, native
 from bridge.doors.authzen import door as authzen
-from bridge.doors.authzen import wire
+from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
@@ -96,11 +96,38 @@ _POSTS = (
 )
 
 
+_UNSAID = {
+    "500": "A policy failed.",
+    "501": "Nobody can list what is searched for.",
+    "503": "It could not be found out, or not be written down: ask again.",
+}
+
+
+def _search(
+    path: str, name: str, summary: str, asked: type[BaseModel], reply: type[BaseModel] = wire.EntitiesReply
+) -> _Post:
+    good = "What is found; an empty list says that there is nothing."
+    return _Post(path, name, summary, asked, reply, good, wire.AuthzenError, "application/json", _UNSAID)
+
+
+_SEARCHES = (
+    _search(search.PATHS["subject"], "searchSubject", "Who may do this to that?", wire.SubjectSearch),
+    _search(search.PATHS["resource"], "searchResource", "To what may this subject do this?", wire.ResourceSearch),
+    _search(
+        search.PATHS["action"],
+        "searchAction",
+        "What may this subject do to that?",
+        wire.ActionSearch,
+        wire.ActionsReply,
+    ),
+)
+
+
 def document() -> dict[str, Any]:
     """The document for everything that is served."""
     used: list[type[BaseModel]] = [
         Problem,
-        *(model for post in _POSTS for model in (post.asked, post.reply, post.error)),
+        *(model for post in (*_POSTS, *_SEARCHES) for model in (post.asked, post.reply, post.error)),
     ]
     models = list(dict.fromkeys(used))
     refs, definitions = models_json_schema(
@@ -120,7 +147,7 @@ def document() -> dict[str, Any]:
             described["security"] = []
         if named:
             described["parameters"] = [{"name": named, "in": "path", "required": True, "schema": {"type": "string"}}]
-            answers["404"] = {"description": "There is none.", "content": answers["401"]["content"]}
+            answers["404"] = {"description": "There is none.", "content": refusals["403"]["content"]}
         return {"get": described}
 
     return {
@@ -128,7 +155,11 @@ def document() -> dict[str, Any]:
         "info": {"title": "Issuance authorizer bridge", "version": __version__, "license": {"name": "Apache-2.0"}},
         "security": [{"bearer": []}, {"mtls": []}, {}],
         "paths": {
-            **{post.path: _described(post, schemas) for post in _POSTS},
+            **{post.path: _described(post, schemas) for post in (*_POSTS, *_SEARCHES)},
+            metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False),
+            metadata.PATH + "/{path}": get(
+                "The same, of an identifier with a path.", "application/json", secured=False, named="path"
+            ),
             "/health/live": get("The process answers.", "application/json", secured=False),
             "/health/ready": get("Decisions can be made.", "application/json", secured=False, codes=("200", "503")),
             "/metrics": get("Prometheus metrics.", "text/plain", secured=True),

@@ -28,7 +28,7 @@ MAX_PLACES = 1000
 _LOOKED_THROUGH = frozenset(
     [
         *("request", "request_id", "granted_scopes", "scopes", "findings", "limit", "require", "claims", "crit"),
-        *("reply", "exceptions", "decisions"),
+        *("reply", "exceptions", "decisions", "results"),
     ]
 )
 _FEW = 64
@@ -104,7 +104,12 @@ class Hiding:
         }
 
     def _answers(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """What policies give with an answer, of an issuance request or of other tuples, whatever it says."""
+        """What policies give with an answer, of an issuance request or of other tuples, whatever it says.
+
+        Of a search the results: the pointers say which values of them.
+        """
+        if "results" in entry:
+            return replace_at({"results": entry["results"]}, self._pointers, self._named)
         if "decisions" in entry:
             given = [{**d, "context": self._value(d["context"])} if "context" in d else d for d in entry["decisions"]]
             return {"decisions": given}

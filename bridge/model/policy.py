@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bridge.model.registry import Clients
+
 GATE = "issuance.gate"
 
 
@@ -30,7 +32,7 @@ class Package:
 class PolicySet:
     """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz).
 
-    `files`: module, or `data` for all data together -> SHA-256 (hex) of its content.
+    `files`: module, or `data` for all data together -> SHA-256 (hex) of its content. `clients`: the registered ones.
     `prefix_lengths` has each length once, longest first: a scope costs one look-up for each, however many prefixes.
     """
 
@@ -42,6 +44,7 @@ class PolicySet:
     prefix_lengths: tuple[int, ...]
     bundle: bytes
     files: Mapping[str, str] = field(default_factory=dict)
+    clients: Clients = field(default_factory=dict)
 
     def package_for(self, scope: str) -> str | None:
         """The name of the package that answers for `scope`: its own, else the longest prefix's, else None."""

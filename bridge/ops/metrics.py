@@ -32,6 +32,12 @@ class Metrics:
             ["door", "outcome"],
             registry=registry,
         )
+        self._searches = Counter(
+            "issuance_searches",
+            "Searches, by what was searched for and what came of it: answered, or the code of the fault.",
+            ["search", "result"],
+            registry=registry,
+        )
         self._duration = Histogram(
             "issuance_decision_seconds", "From request to answer.", ["door"], registry=registry, buckets=_BUCKETS
         )
@@ -116,6 +122,9 @@ class Metrics:
     def tuples(self, door: str, permits: Iterable[bool]) -> None:
         for permit in permits:
             self._tuples.labels(door, "allow" if permit else "deny").inc()
+
+    def searched(self, search: str, result: str) -> None:
+        self._searches.labels(search, result).inc()
 
     def step(self, name: str, seconds: float) -> None:
         self._step(name).observe(seconds)

@@ -22,7 +22,7 @@ from bridge.ports import EngineStatus, Record
 KIND = "evaluation"
 ROOM = 1024
 _TEXT = 256
-_ADDED = ("id", "time", "door", "caller", "issuer", "salt")
+ADDED = ("id", "time", "door", "caller", "issuer", "salt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,9 @@ class TupleRecorder:
     def _shown(self, document: dict[str, Any] | None, *, short: bool) -> dict[str, Any]:
         if document is None:
             return {}
-        own: dict[str, Any] = {name: value for name, value in document.items() if name not in _ADDED}
+        own: dict[str, Any] = {name: value for name, value in document.items() if name not in ADDED}
         shown: dict[str, Any] = exact(mask_pointers(own, self._mask))
-        return {name: _identified(shown[name]) for name in ("subject", "action", "resource")} if short else shown
+        return {name: identified(shown[name]) for name in ("subject", "action", "resource")} if short else shown
 
 
 def _decision_json(told: Told) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _decision_json(told: Told) -> dict[str, Any]:
     return {"item": told.number, "outcome": outcome.value, **code, **context}
 
 
-def _identified(entity: Any) -> Any:
+def identified(entity: Any) -> Any:
     """What identifies an entity; a long text is cut, and the whole of it stands in the input document."""
     if not isinstance(entity, dict):
         return entity

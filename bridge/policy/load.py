@@ -10,6 +10,7 @@ from typing import Any
 from bridge import kernel
 from bridge.errors import PolicyRefused
 from bridge.model.policy import PolicySet
+from bridge.model.registry import registered_clients
 from bridge.policy import bundle, source
 from bridge.policy import opa as opa_cli
 from bridge.policy.index import RESERVED, Index
@@ -60,6 +61,7 @@ def verify(found: Source, opa: Path) -> PolicySet:
         prefix_lengths=index.prefix_lengths,
         bundle=bundle.write(everything, all_data, roots, digest),
         files=files,
+        clients=registered_clients(data),
     )
 
 

@@ -131,3 +131,84 @@ class AuthzenError(BaseModel):
     """What is wrong with the request."""
 
     error: str
+
+
+class SearchedEntity(BaseModel):
+    """What is searched for: of which type. An identifier is passed over."""
+
+    type: str
+    properties: Properties = None
+
+
+class PageRequest(BaseModel):
+    """Which part of what is found."""
+
+    limit: int | None = Field(default=None, ge=0, description="results in one reply; 0: not said")
+    token: str | None = Field(default=None, description="next_token of the reply before; all else must be the same")
+    properties: Properties = None
+
+
+class SubjectSearch(BaseModel):
+    """Who may do this to that?"""
+
+    subject: SearchedEntity
+    action: ActionEntity
+    resource: ResourceEntity
+    context: dict[str, Any] | None = None
+    page: PageRequest | None = None
+
+
+class ResourceSearch(BaseModel):
+    """To what may this subject do this?"""
+
+    subject: SubjectEntity
+    action: ActionEntity
+    resource: SearchedEntity
+    context: dict[str, Any] | None = None
+    page: PageRequest | None = None
+
+
+class ActionSearch(BaseModel):
+    """What may this subject do to that?"""
+
+    subject: SubjectEntity
+    resource: ResourceEntity
+    context: dict[str, Any] | None = None
+    page: PageRequest | None = None
+
+
+class PageReply(BaseModel):
+    """Which part this is; an empty `next_token` says that nothing comes after it."""
+
+    next_token: str
+    count: int
+    total: int
+
+
+class FoundEntity(BaseModel):
+    """A subject or a resource."""
+
+    type: str
+    id: str
+    properties: Properties = None
+
+
+class FoundAction(BaseModel):
+    """An action."""
+
+    name: str
+    properties: Properties = None
+
+
+class EntitiesReply(BaseModel):
+    """What is found."""
+
+    results: list[FoundEntity]
+    page: PageReply | None = None
+
+
+class ActionsReply(BaseModel):
+    """The actions that are found."""
+
+    results: list[FoundAction]
+    page: PageReply | None = None

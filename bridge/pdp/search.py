@@ -1,0 +1,174 @@
+"""The road of a search: admit, gather, evaluate, read, record, prove. What cannot be said is a fault, never `[]`.
+
+A search about issuance tries its candidates (trials.py); any other one is answered by the package of its resource's
+type. All of it is one entry of kind `search`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from bridge.errors import BridgeError
+from bridge.model.decision import Code, Outcome
+from bridge.model.mask import SecretMask
+from bridge.model.policy import PolicySet, resource_package
+from bridge.model.search import RULES, Result, Search, key_of, read_results
+from bridge.model.times import now_ms, uuid7
+from bridge.ops.metrics import Metrics
+from bridge.pdp.admit import Admission
+from bridge.pdp.ask import Fault, Limits, ask
+from bridge.pdp.evaluate import Ask
+from bridge.pdp.gather import Call, encode, gather
+from bridge.pdp.prove import Prover, given_up, note
+from bridge.pdp.record_search import Found, SearchFacts, SearchRecorder
+from bridge.pdp.trials import Trial, Trying
+from bridge.ports import Engine, Record
+
+AT_ONCE = 2
+"""Searches about issuance that are tried side by side: decisions share the engine with them."""
+NOT_ENUMERABLE = "not_enumerable"
+Candidates = Callable[[PolicySet], Iterable[Trial]]
+Cut = Callable[[Sequence[Result]], Sequence[Result]]
+log = structlog.get_logger(__name__)
+
+
+class NotEnumerable(BridgeError):
+    """Nobody can list what is searched for; the text is safe to send back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """`found`: all of it, `told`: what goes out now. With a `code` nothing does; `text` may be sent back."""
+
+    id: str
+    found: Sequence[Result] = ()
+    told: Sequence[Result] = ()
+    code: str | None = None
+    text: str | None = None
+
+
+class SearchRoad:
+    """Answers searches, for every door alike. `limits`: of a whole search, and of one query."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        admission: Admission,
+        recorder: SearchRecorder,
+        prover: Prover,
+        mask: SecretMask,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
+        self._mask, self._limits, self._metrics = mask, limits, metrics
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def __call__(self, call: Call, search: Search, cut: Cut, candidates: Candidates | None) -> Searched:
+        """What is found. `cut` takes what goes out of it; `candidates`: of one about issuance."""
+        started, at = time.monotonic(), now_ms()
+        entry_id = uuid7(at)
+        if not self._admission.enter():
+            self._admission.refuse(call.caller, call.door)
+            searched = Searched(entry_id, code=Code.OVERLOADED)
+        else:
+            try:
+                searched = await self._search(call, search, cut, candidates, entry_id, at, started)
+            finally:
+                self._admission.leave()
+        note(self._metrics.searched, search.searched, searched.code or "answered")
+        return searched
+
+    async def _search(
+        self,
+        call: Call,
+        search: Search,
+        cut: Cut,
+        candidates: Candidates | None,
+        entry_id: str,
+        at: int,
+        started: float,
+    ) -> Searched:
+        try:
+            document = gather(search.document(), call, entry_id, at, self._mask, salted=self._recorder.salted)
+            raw = encode(document)
+            if candidates is None:
+                found = await self._ask(search, raw, started)
+            else:
+                found = await self._try(candidates, entry_id, at, started)
+            searched = Searched(entry_id, found.results, cut(found.results), found.code, found.text)
+            facts = SearchFacts(
+                call=call,
+                search=search,
+                entry_id=entry_id,
+                time_ms=at,
+                document=document,
+                raw=raw,
+                engine=self._engine.status(),
+                duration_us=int((time.monotonic() - started) * 1e6),
+            )
+            records: tuple[Record, ...] = (self._recorder.record(found, searched.told, facts),)
+        except (Exception, asyncio.CancelledError):
+            if given_up():
+                raise
+            log.exception("search_defect", search=entry_id)
+            searched, records = Searched(entry_id, code=Code.ENGINE_UNAVAILABLE), ()
+        outcome = Outcome.ALLOW if searched.code is None else Outcome.DENY
+        until = started + self._limits.deadline_s
+        code, _ = await self._prover(records, call, entry_id, outcome, until=until)
+        return searched if code is None else Searched(entry_id, code=searched.code or code, text=searched.text)
+
+    async def _ask(self, search: Search, raw: bytes, started: float) -> Found:
+        """What the package of the resource's type says."""
+        entity_type, rule = search.tuple.resource["type"], RULES[search.searched]
+        said = await ask(self._engine, [Ask(raw, resource=entity_type, rules=(rule,))], self._limits, started)
+        if isinstance(said, Fault):
+            return Found(code=said.code, fault=said.text)
+        package, policy_set = resource_package(entity_type), said.policy_set
+        if package not in policy_set.packages:
+            return Found(policy_set=policy_set)
+        rules = said.rules(0, None, package)
+        if rules.error is not None:
+            return Found(policy_set=policy_set, package=package, code=rules.code, fault=rules.error)
+        wanted = getattr(search.tuple, search.searched).get("type")
+        try:
+            results = read_results(rules.said.get(rule, []), search.searched, wanted)
+        except ValueError as error:
+            text = f"{rule} {error}"
+            return Found(policy_set=policy_set, package=package, code=Code.POLICY_ERROR, fault=text)
+        return Found(results, policy_set=policy_set, package=package)
+
+    async def _try(self, candidates: Candidates, entry_id: str, at: int, started: float) -> Found:
+        """Which candidates would be permitted; once more when another policy set began to decide meanwhile."""
+        try:
+            async with asyncio.timeout_at(_loop_time(started + self._limits.evaluate_s)):
+                await self._turns.acquire()
+        except TimeoutError:
+            return Found(code=Code.OVERLOADED, fault="other searches were not done in time")
+        try:
+            found = Found(code=Code.ENGINE_UNAVAILABLE, fault="the engine has no policy set")
+            for _ in range(2):
+                sets = list(self._engine.accepted().values())
+                if not sets:
+                    break
+                args = self._engine, self._mask, self._limits, sets[-1], entry_id, at, started
+                trying = Trying(*args)
+                try:
+                    results = await trying(candidates(sets[-1]))
+                except NotEnumerable as error:
+                    return Found(policy_set=sets[-1], code=NOT_ENUMERABLE, text=str(error))
+                if not isinstance(results, Fault):
+                    return Found(sorted(results, key=key_of), policy_set=sets[-1], tried=trying.tried)
+                found = Found(policy_set=sets[-1], code=results.code, fault=results.text, tried=trying.tried)
+                if results.code != Code.POLICY_MISMATCH:
+                    break
+            return found
+        finally:
+            self._turns.release()
+
+
+def _loop_time(monotonic: float) -> float:
+    return asyncio.get_running_loop().time() + monotonic - time.monotonic()

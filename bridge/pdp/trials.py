@@ -1,0 +1,130 @@
+"""Finds out by trying which candidates are permitted: the same question, items and merging as in a decision."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.errors import EngineTimeout
+from bridge.model.decision import Code, Outcome
+from bridge.model.mask import SecretMask
+from bridge.model.policy import PolicySet
+from bridge.model.scope import is_scope_token
+from bridge.pdp.ask import Fault, Limits, ask
+from bridge.pdp.combine import Question, combine
+from bridge.pdp.evaluate import Answers, Ask
+from bridge.pdp.gather import Asking, encode, gather
+from bridge.ports import Engine
+
+CHUNK = 256
+CHUNK_BYTES = 2 * 1024 * 1024
+AT_A_TIME = 32
+"""Documents between which other requests get their turn."""
+MAX_FAILURES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One question by which a candidate may be permitted: for this scope of it, or (None) for its gate."""
+
+    asking: Asking
+    scope: str | None
+
+
+@dataclass(slots=True)
+class Trial:
+    """A candidate, and the questions one of which must be answered with `allow`. `failure`: a package that failed."""
+
+    result: Mapping[str, Any]
+    ways: Iterator[Way]
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class Trying:
+    """One run over all candidates, by one policy set; `tried` counts its documents."""
+
+    engine: Engine
+    mask: SecretMask
+    limits: Limits
+    policy_set: PolicySet
+    entry_id: str
+    time_ms: int
+    started: float
+    tried: int = 0
+    _found: list[Mapping[str, Any]] = field(default_factory=list)
+    _failed: list[str] = field(default_factory=list)
+
+    async def __call__(self, trials: Iterable[Trial]) -> list[Mapping[str, Any]] | Fault:
+        """The permitted candidates; a Fault when that cannot be said of every one of them."""
+        pending = deque(trials)
+        while (chunk := await self._next(pending)) and len(self._failed) < MAX_FAILURES:
+            self.tried += len(chunk)
+            if (fault := await self._ask(chunk, pending)) is not None:
+                return fault
+        if self._failed:
+            return Fault(Code.POLICY_ERROR, self._failed[0])
+        return self._found
+
+    async def _next(self, pending: deque[Trial]) -> list[tuple[Trial, Way, dict[str, Any], bytes]]:
+        """The next question about each of so many candidates; one that has none left is not permitted."""
+        chunk: list[tuple[Trial, Way, dict[str, Any], bytes]] = []
+        size = 0
+        while pending and len(chunk) < CHUNK and size < CHUNK_BYTES:
+            trial = pending.popleft()
+            way = next(trial.ways, None)
+            if way is None:
+                self._failed.extend([] if trial.failure is None else [trial.failure])
+                continue
+            asking = way.asking
+            document = gather(asking.request, asking.call, self.entry_id, self.time_ms, self.mask)
+            raw = encode(document)
+            size += len(raw)
+            chunk.append((trial, way, document, raw))
+            await self._turn(len(chunk))
+        return chunk
+
+    async def _ask(self, chunk: list[tuple[Trial, Way, dict[str, Any], bytes]], pending: deque[Trial]) -> Fault | None:
+        asks = [Ask(raw, scopes=tuple(filter(is_scope_token, _scopes(way)))) for _, way, _, raw in chunk]
+        said = await ask(self.engine, asks, self.limits, self.started)
+        if isinstance(said, Fault):
+            return said
+        if said.policy_set.digest != self.policy_set.digest:
+            return Fault(Code.POLICY_MISMATCH, "the policy set changed during the search")
+        for number, (trial, way, document, _) in enumerate(chunk):
+            try:
+                permitted = self._permitted(trial, way, document, said, number)
+            except EngineTimeout as error:
+                return Fault(Code.DEADLINE, str(error))
+            if permitted:
+                self._found.append(trial.result)
+            else:
+                pending.append(trial)
+            await self._turn(number)
+        return None
+
+    def _permitted(self, trial: Trial, way: Way, document: Mapping[str, Any], said: Answers, number: int) -> bool:
+        """EngineTimeout: it cannot be said."""
+        asked = tuple(filter(is_scope_token, _scopes(way)))
+        verdicts = said.verdicts(number, asked, self.time_ms)
+        for verdict in (verdicts.gate, *verdicts.scopes.values()):
+            if verdict.error is not None:
+                if verdict.error_code == Code.DEADLINE:
+                    raise EngineTimeout(f"{verdict.package}: {verdict.error}")
+                trial.failure = f"{verdict.package}: {verdict.error}"
+        question = Question(document, self.time_ms, self.limits.max_token_lifetime_s, way.asking.terms)
+        decision = combine(question, verdicts.gate, verdicts.scopes)
+        if decision.gate.outcome is not Outcome.ALLOW:
+            return False
+        return way.scope is None or decision.scopes[way.scope].outcome is Outcome.ALLOW
+
+    async def _turn(self, number: int) -> None:
+        """TimeoutError is for the engine alone: past the deadline the next query says so."""
+        if number % AT_A_TIME == 0 and time.monotonic() < self.started + self.limits.evaluate_s:
+            await asyncio.sleep(0)
+
+
+def _scopes(way: Way) -> tuple[str, ...]:
+    return () if way.scope is None else (way.scope,)
