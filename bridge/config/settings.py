@@ -173,7 +173,7 @@ class AuthzenSection(_Section):
     )
     max_items: int = Field(default=200, ge=1, le=256, description="evaluations in one batch")
     max_results: int = Field(default=1000, ge=1, le=10_000, description="of a search, in one reply")
-    search_deadline_ms: int = Field(default=5000, ge=100, le=60_000, description="a whole search")
+    search_deadline_ms: int = Field(default=10_000, ge=100, le=60_000, description="a whole search")
     metadata_key: str = Field(default="", description="a PEM file: the Ed25519 key that signs the metadata")
     plain_scopes: tuple[PlainScopes, ...] = ()
     curity: CuritySection = CuritySection()
