@@ -28,7 +28,9 @@ ENDPOINTS = {
 URN = "urn:ietf:params:authzen:token-issuance"
 
 
-async def fetched(bridge: LocalBridge, path: str = PATH, status: int = 200, **headers: str) -> Any:
+async def fetched(
+    bridge: LocalBridge, path: str | URL = PATH, status: int = 200, headers: dict[str, str] | None = None
+) -> Any:
     async with bridge.session.get(path, headers=headers) as response:
         assert response.status == status, await response.text()
         if status == 200:
@@ -56,7 +58,7 @@ async def test_the_identifier_is_told_as_it_is_configured(tmp_path: Path, pdp: s
         }
         assert await fetched(bridge, _encoded(path)) == expected
         forwarded = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
-        assert await fetched(bridge, _encoded(path), **forwarded) == expected
+        assert await fetched(bridge, _encoded(path), headers=forwarded) == expected
         if path != PATH:
             await fetched(bridge, PATH, 404)
         await fetched(bridge, PATH + "/other", 404)
