@@ -22,7 +22,7 @@ from tests.support.policies import write_policies
 from .searching import results, searched, searches
 
 RECORDS = """
-may := {"alice": {"record-1": ["view", "edit"], "record-2": ["view"]}, "bob": {"record-1": ["view"]}}
+may := {"alice": {"record-1": ["can_read", "can_update"], "record-2": ["can_read"]}, "bob": {"record-1": ["can_read"]}}
 allow if input.action.name in may[input.subject.id][input.resource.id]
 subjects contains {"type": "user", "id": id} if {
     some id, records in may
@@ -60,14 +60,14 @@ subjects contains {"type": "user", "id": "x"} if {
 }
 ALICE, BOB = {"type": "user", "id": "alice"}, {"type": "user", "id": "bob"}
 R1, R2 = {"type": "record", "id": "record-1"}, {"type": "record", "id": "record-2"}
-VIEW, EDIT = {"name": "view"}, {"name": "edit"}
+READ, UPDATE = {"name": "can_read"}, {"name": "can_update"}
 
 
-def who(resource: dict[str, Any], action: dict[str, Any] = VIEW, **more: Any) -> dict[str, Any]:
+def who(resource: dict[str, Any], action: dict[str, Any] = READ, **more: Any) -> dict[str, Any]:
     return {"subject": {"type": "user"}, "action": action, "resource": resource, **more}
 
 
-def what(subject: dict[str, Any], action: dict[str, Any] = VIEW, kind: str = "record", **more: Any) -> dict[str, Any]:
+def what(subject: dict[str, Any], action: dict[str, Any] = READ, kind: str = "record", **more: Any) -> dict[str, Any]:
     return {"subject": subject, "action": action, "resource": {"type": kind}, **more}
 
 
@@ -78,24 +78,38 @@ async def bridge(tmp_path: Path) -> AsyncIterator[LocalBridge]:
         yield bridge
 
 
-async def test_who_and_what_and_which_actions(bridge: LocalBridge) -> None:
-    assert await results(bridge, "subject", who(R1)) == [ALICE, BOB]
-    assert await results(bridge, "subject", who(R1, EDIT)) == [ALICE]
-    assert await results(bridge, "subject", who(R2, EDIT)) == []
-    found = await results(bridge, "resource", what(ALICE))
-    assert found == [{**record, "properties": {"by": "alice"}} for record in (R1, R2)]
-    assert await results(bridge, "action", {"subject": ALICE, "resource": R1}) == [EDIT, VIEW]
-    assert await results(bridge, "action", {"subject": BOB, "resource": R2}) == []
+def by(subject: dict[str, Any], *records: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**record, "properties": {"by": subject["id"]}} for record in records]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        ("subject", who(R1), [ALICE, BOB]),
+        ("subject", who(R1, UPDATE), [ALICE]),
+        ("subject", who(R2, UPDATE), []),
+        ("resource", what(ALICE), by(ALICE, R1, R2)),
+        ("resource", what(BOB), by(BOB, R1)),
+        ("resource", what(BOB, UPDATE), []),
+        ("action", {"subject": ALICE, "resource": R1}, [READ, UPDATE]),
+        ("action", {"subject": ALICE, "resource": R2}, [READ]),
+        ("action", {"subject": BOB, "resource": R2}, []),
+    ],
+)
+async def test_the_certification_scenario_of_alice_and_bob(
+    bridge: LocalBridge, kind: str, body: dict[str, Any], expected: list[dict[str, Any]]
+) -> None:
+    assert await results(bridge, kind, body) == expected
 
 
 async def test_each_result_evaluates_to_a_permit(bridge: LocalBridge) -> None:
     permitted = set()
-    for action in (VIEW, EDIT):
+    for action in (READ, UPDATE):
         for resource in (R1, R2):
             for subject in await results(bridge, "subject", who(resource, action)):
                 permitted.add((subject["id"], action["name"], resource["id"]))
     for subject in (ALICE, BOB):
-        for action in (VIEW, EDIT):
+        for action in (READ, UPDATE):
             for resource in (R1, R2):
                 body = {"subject": subject, "action": action, "resource": resource}
                 async with bridge.session.post("/access/v1/evaluation", json=body) as response:
@@ -120,7 +134,7 @@ async def test_the_searched_identifier_and_unknown_members_are_passed_over(
 
 @pytest.mark.parametrize("action", [{"name": "edit"}, "edit", 7, {"name": 7}])
 async def test_an_action_search_has_no_action(bridge: LocalBridge, action: Any) -> None:
-    assert await results(bridge, "action", {"subject": ALICE, "resource": R1, "action": action}) == [EDIT, VIEW]
+    assert await results(bridge, "action", {"subject": ALICE, "resource": R1, "action": action}) == [READ, UPDATE]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +193,7 @@ async def test_results_stand_once_and_in_order(bridge: LocalBridge) -> None:
     [("subject", "failing"), ("subject", "text"), ("resource", "text"), ("action", "text"), ("subject", "half")],
 )
 async def test_a_failing_or_ill_shaped_policy_is_a_500(bridge: LocalBridge, kind: str, resource_type: str) -> None:
-    body: dict[str, Any] = {"subject": ALICE, "action": VIEW, "resource": {"type": resource_type, "id": "r-1"}}
+    body: dict[str, Any] = {"subject": ALICE, "action": READ, "resource": {"type": resource_type, "id": "r-1"}}
     reply = await searched(bridge, kind, body, status=500)
     (entry,) = searches(bridge)
     assert reply == {"error": f"policy_error; the log tells more under {entry['id']}"}
@@ -232,7 +246,7 @@ async def test_an_engine_that_is_not_there_is_a_503(tmp_path: Path) -> None:
     async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), engine=engine) as bridge:
         for resource in (R1, {"type": "audience", "id": "https://a"}):
             for kind in ("subject", "resource", "action"):
-                body = {"subject": {"type": "client", "id": "c"}, "action": VIEW, "resource": resource}
+                body = {"subject": {"type": "client", "id": "c"}, "action": READ, "resource": resource}
                 status = 501 if resource["type"] == "audience" and kind != "action" else 503
                 assert "error" in await searched(bridge, kind, body, status=status)
         codes = [entry["reply"]["code"] for entry in searches(bridge)]
@@ -278,7 +292,7 @@ async def test_a_search_is_one_entry(bridge: LocalBridge) -> None:
     assert entry["search"] == "subject"
     assert entry["request"] == {
         "subject": {"type": "user"},
-        "action": VIEW,
+        "action": READ,
         "resource": R1,
         "issuer": "local",
         "context": {"access_token": "***", "hour": {"number": "0.5"}},
@@ -309,7 +323,7 @@ async def test_of_many_results_the_entry_has_as_many_as_fit_and_a_digest_over_al
 async def test_personal_values_are_hidden_in_what_was_asked_and_in_what_was_found(tmp_path: Path, kind: str) -> None:
     policies = write_policies(tmp_path / "rego", POLICIES)
     async with local_bridge(tmp_path, policies, evidence={"personal": ["/subject/id"]}) as bridge:
-        reply = await results(bridge, kind, {"subject": ALICE, "action": VIEW, "resource": R1})
+        reply = await results(bridge, kind, {"subject": ALICE, "action": READ, "resource": R1})
         (entry,) = searches(bridge)
         text = json.dumps(entry)
         assert "alice" not in text
