@@ -143,7 +143,8 @@ class Disclosures:
         """What an auditor should know, after the last entry."""
         erased = 0
         try:
-            sql = "SELECT count(DISTINCT idx) FROM disclosure WHERE value = x'' AND path LIKE '/request/%'"
+            where = "value = x'' AND (path LIKE '/request/%' OR path LIKE '/results/%')"
+            sql = f"SELECT count(DISTINCT idx) FROM disclosure WHERE {where}"  # noqa: S608 - fixed texts
             (erased,) = self.reader.db.execute(sql).fetchone()
         except sqlite3.Error as error:
             report.problem(f"database: what commitments hide: {error}")

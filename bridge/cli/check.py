@@ -13,6 +13,7 @@ import orjson
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
 from bridge.config.trust import load_trust
+from bridge.doors.authzen.metadata import MetadataDoor
 from bridge.errors import BridgeError, EvidenceLocked
 from bridge.evidence.changes import without_login
 from bridge.evidence.cosign import Witnesses
@@ -84,6 +85,8 @@ def _check_all(settings: Settings, report: Report) -> None:
             _describe(policy_set, report)
             _try(report, "engine", lambda: asyncio.run(_ask_engine(settings, opa, policy_set, report)))
     _check_log(settings, report)
+    if settings.authzen.metadata_key and _try(report, "metadata", lambda: MetadataDoor(settings.authzen)) is not None:
+        report.add("metadata", "good", "its key can sign")
     if settings.evidence.trust:
         trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
         if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:

@@ -137,7 +137,13 @@ def document() -> dict[str, Any]:
     refusals = _refused(_REFUSALS, schemas[Problem], "application/problem+json")
 
     def get(
-        summary: str, media: str, *, secured: bool, codes: tuple[str, ...] = ("200",), named: str = ""
+        summary: str,
+        media: str,
+        *,
+        secured: bool,
+        codes: tuple[str, ...] = ("200",),
+        named: str = "",
+        may_lack: bool = False,
     ) -> dict[str, Any]:
         answers: dict[str, Any] = {code: {"description": summary, "content": {media: {"schema": {}}}} for code in codes}
         if secured:
@@ -145,9 +151,10 @@ def document() -> dict[str, Any]:
         described: dict[str, Any] = {"summary": summary, "responses": answers}
         if not secured:
             described["security"] = []
+        if named or may_lack:
+            answers["404"] = {"description": "There is none.", "content": refusals["403"]["content"]}
         if named:
             described["parameters"] = [{"name": named, "in": "path", "required": True, "schema": {"type": "string"}}]
-            answers["404"] = {"description": "There is none.", "content": refusals["403"]["content"]}
         return {"get": described}
 
     return {
@@ -156,7 +163,7 @@ def document() -> dict[str, Any]:
         "security": [{"bearer": []}, {"mtls": []}, {}],
         "paths": {
             **{post.path: _described(post, schemas) for post in (*_POSTS, *_SEARCHES)},
-            metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False),
+            metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False, may_lack=True),
             metadata.PATH + "/{path}": get(
                 "The same, of an identifier with a path.", "application/json", secured=False, named="path"
             ),

@@ -201,6 +201,14 @@ async def test_a_context_of_another_type_is_a_400(bridge: LocalBridge, context: 
     assert "context" in (await searched(bridge, "action", body, status=400))["error"]
 
 
+async def test_what_would_stand_in_each_document_is_bounded(bridge: LocalBridge) -> None:
+    body: dict[str, Any] = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
+    assert (
+        "bytes" in (await searched(bridge, "action", {**body, "context": {"pad": "x" * 65_536}}, status=413))["error"]
+    )
+    assert await results(bridge, "action", {**body, "context": {"pad": "x" * 60_000}})
+
+
 @pytest.mark.parametrize("package", ["issuance.gate", "issuance.scope.read"])
 async def test_a_failing_package_is_a_500_and_not_a_part(tmp_path: Path, package: str) -> None:
     broken = POLICIES[package] + '\ndeny contains "x" if to_number(input.client.id) > 0'

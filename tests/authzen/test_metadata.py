@@ -15,7 +15,7 @@ from yarl import URL
 from bridge.config.settings import load_settings
 from bridge.errors import ConfigFault
 from bridge.server import Bridge
-from tests.support.bridge import LocalBridge, caller, local_bridge, write_config
+from tests.support.bridge import LocalBridge, caller, local_bridge, run_cli, write_config
 
 PATH = "/.well-known/authzen-configuration"
 ENDPOINTS = {
@@ -134,3 +134,11 @@ def test_a_key_that_cannot_be_used_stops_the_start(tmp_path: Path, content: byte
     config = write_config(tmp_path, authzen={"pdp": "https://pdp.example", "metadata_key": file})
     with pytest.raises(ConfigFault, match=f"authzen.metadata_key.*{why}"):
         Bridge(load_settings(config))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_check_looks_at_the_key(tmp_path: Path, there: bool) -> None:
+    file = key_file(tmp_path, pem(Ed25519PrivateKey.generate())) if there else str(tmp_path / "nowhere")
+    config = write_config(tmp_path, authzen={"pdp": "https://pdp.example", "metadata_key": file})
+    done = run_cli("check", "--config", config)
+    assert ("good metadata" in done.stdout, "bad  metadata" in done.stdout) == (there, not there), done.stdout

@@ -14,8 +14,9 @@ import pytest
 from bridge.audit.disclosed import holders
 from bridge.evidence.files import DATABASE
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical
+from tests.docs.pages import DOCS, blocks
 from tests.engines.servers import free_port
-from tests.support.bridge import LocalBridge, caller, local_bridge
+from tests.support.bridge import LocalBridge, caller, local_bridge, run_cli
 from tests.support.evidence import reading
 from tests.support.policies import write_policies
 
@@ -333,6 +334,11 @@ async def test_personal_values_are_hidden_in_what_was_asked_and_in_what_was_foun
             assert entry["results"][0]["type"] == "user"
             with reading(bridge.evidence) as reader:
                 assert len(holders(reader.db, ("subject", "id"), [b'"bob"'])) == 1
+            told = ["--subject", "bob", "--reason", "asked", "--by", "dpo", "--config", tmp_path / "bridge.toml"]
+            done = await asyncio.to_thread(run_cli, "log", "erase", *told)
+            assert done.returncode == 0, done.stderr
+            with reading(bridge.evidence) as reader:
+                assert holders(reader.db, ("subject", "id"), [b'"bob"']) == []
         else:
             assert entry["results_digest"] != hashlib.sha256(canonical(reply)).hexdigest()  # salted
 
@@ -363,3 +369,16 @@ async def test_searches_over_plain_scope_tuples_are_told_to_be_none(tmp_path: Pa
             await searched(bridge, "resource", what(ALICE, {"name": "ask"}, "scope"), status=501)
             await searched(bridge, "action", {"subject": ALICE, "resource": {"type": "scope", "id": "x"}}, status=501)
             assert await results(bridge, "resource", what(ALICE, {"name": "other"}, "scope")) == []
+
+
+async def test_the_documented_policy_gives_the_claim_groups(tmp_path: Path) -> None:
+    (policy,) = (b.text for b in blocks(DOCS / "policy-engineers.md") if 'package authzen.resource["group"]' in b.text)
+    policies = write_policies(
+        tmp_path / "rego", {"issuance.gate": "allow := true"}, {"members": {"alice": ["staff", "books"]}}
+    )
+    (policies / "group.rego").write_text(policy)
+    async with local_bridge(tmp_path, policies) as bridge:
+        member = {"name": "member"}
+        found = await results(bridge, "resource", what(ALICE, member, "group", context={"audience": ["https://a"]}))
+        assert found == [{"type": "group", "id": "books"}, {"type": "group", "id": "staff"}]
+        assert await results(bridge, "resource", what(BOB, member, "group")) == []

@@ -12,25 +12,31 @@ from typing import Any
 from bridge.doors._callers import AuthenticatedCaller
 from bridge.doors.authzen.context import checked_context
 from bridge.doors.authzen.plan import SUBJECT_TYPES, plan
+from bridge.errors import MalformedRequest
 from bridge.model.authzen import Tuple
 from bridge.model.gate import GRANT_TYPES, TOKEN_TYPES, Gate, parse_gate
 from bridge.model.policy import PolicySet
 from bridge.model.registry import RegisteredClient
 from bridge.model.scope import is_scope_token
 from bridge.model.search import Search
-from bridge.pdp.gather import Call
+from bridge.pdp.gather import Call, encode
 from bridge.pdp.search import NotEnumerable
 from bridge.pdp.trials import Trial, Way
+
+MAX_BYTES = 64 * 1024
+"""Of what is asked: it stands in each of some thousand documents."""
 
 
 def candidates(
     search: Search, call: Call, caller: AuthenticatedCaller, capabilities: Sequence[str]
 ) -> Callable[[PolicySet], Iterable[Trial]]:
-    """The trials by policy set. MalformedRequest: a registered key of the context has another type.
+    """The trials by policy set. MalformedRequest: a key of the context has another type, or all is too large.
 
     NotEnumerable, when it is called: what is searched for cannot be listed. CallerRefused: the gate asked for is of a
     grant type that the caller may not ask about.
     """
+    if len(encode(search.document())) > MAX_BYTES:
+        raise MalformedRequest([("", f"a search about issuance may have at most {MAX_BYTES} bytes")], status=413)
     checked_context(search.tuple.context)
     gate = None if search.searched == "action" else parse_gate(search.tuple.action["name"])
     if gate is not None:
