@@ -334,7 +334,16 @@ async def test_personal_values_are_hidden_in_what_was_asked_and_in_what_was_foun
             assert entry["results"][0]["type"] == "user"
             with reading(bridge.evidence) as reader:
                 assert len(holders(reader.db, ("subject", "id"), [b'"bob"'])) == 1
-            told = ["--subject", "bob", "--reason", "asked", "--by", "dpo", "--config", tmp_path / "bridge.toml"]
+            told: list[str | Path] = [
+                "--subject",
+                "bob",
+                "--reason",
+                "asked",
+                "--by",
+                "dpo",
+                "--config",
+                tmp_path / "bridge.toml",
+            ]
             done = await asyncio.to_thread(run_cli, "log", "erase", *told)
             assert done.returncode == 0, done.stderr
             with reading(bridge.evidence) as reader:
