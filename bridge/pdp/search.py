@@ -149,25 +149,25 @@ class SearchRoad:
         except TimeoutError:
             return Found(code=Code.OVERLOADED, fault="other searches were not done in time")
         try:
-            found = Found(code=Code.ENGINE_UNAVAILABLE, fault="the engine has no policy set")
-            for _ in range(2):
-                sets = list(self._engine.accepted().values())
-                if not sets:
-                    break
-                args = self._engine, self._mask, self._limits, sets[-1], entry_id, at, started
-                trying = Trying(*args)
-                try:
-                    results = await trying(candidates(sets[-1]))
-                except NotEnumerable as error:
-                    return Found(policy_set=sets[-1], code=NOT_ENUMERABLE, text=str(error))
-                if not isinstance(results, Fault):
-                    return Found(sorted(results, key=key_of), policy_set=sets[-1], tried=trying.tried)
-                found = Found(policy_set=sets[-1], code=results.code, fault=results.text, tried=trying.tried)
-                if results.code != Code.POLICY_MISMATCH:
-                    break
-            return found
+            by = list(self._engine.accepted().values())[-1]
+            found, other = await self._try_by(by, candidates, entry_id, at, started)
+            return found if other is None else (await self._try_by(other, candidates, entry_id, at, started))[0]
         finally:
             self._turns.release()
+
+    async def _try_by(
+        self, policy_set: PolicySet, candidates: Candidates, entry_id: str, at: int, started: float
+    ) -> tuple[Found, PolicySet | None]:
+        """What is found, and which set has answered instead of `policy_set`."""
+        trying = Trying(self._engine, self._mask, self._limits, policy_set, entry_id, at, started)
+        try:
+            results = await trying(candidates(policy_set))
+        except NotEnumerable as error:
+            return Found(policy_set=policy_set, code=NOT_ENUMERABLE, text=str(error)), None
+        if isinstance(results, Fault):
+            found = Found(policy_set=policy_set, code=results.code, fault=results.text, tried=trying.tried)
+            return found, trying.answered
+        return Found(sorted(results, key=key_of), policy_set=policy_set, tried=trying.tried), None
 
 
 def _loop_time(monotonic: float) -> float:

@@ -21,7 +21,6 @@ CHUNK = 256
 CHUNK_BYTES = 2 * 1024 * 1024
 AT_A_TIME = 32
 """Documents between which other requests get their turn."""
-MAX_FAILURES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,10 @@ class Trial:
 
 @dataclass(slots=True)
 class Trying:
-    """One run over all candidates, by one policy set; `tried` counts its documents."""
+    """One run over all candidates, by one policy set; `tried` counts its documents.
+
+    `answered`: the set that has answered, where it was another one.
+    """
 
     engine: Engine
     mask: SecretMask
@@ -53,13 +55,14 @@ class Trying:
     time_ms: int
     started: float
     tried: int = 0
+    answered: PolicySet | None = None
     _found: list[Mapping[str, Any]] = field(default_factory=list)
     _failed: list[str] = field(default_factory=list)
 
     async def __call__(self, trials: Iterable[Trial]) -> list[Mapping[str, Any]] | Fault:
         """The permitted candidates; a Fault when that cannot be said of every one of them."""
         pending = deque(trials)
-        while (chunk := await self._next(pending)) and len(self._failed) < MAX_FAILURES:
+        while chunk := await self._next(pending):
             self.tried += len(chunk)
             if (fault := await self._ask(chunk, pending)) is not None:
                 return fault
@@ -91,33 +94,38 @@ class Trying:
         if isinstance(said, Fault):
             return said
         if said.policy_set.digest != self.policy_set.digest:
+            self.answered = said.policy_set
             return Fault(Code.POLICY_MISMATCH, "the policy set changed during the search")
+        failures = 0
         for number, (trial, way, document, _) in enumerate(chunk):
             try:
-                permitted = self._permitted(trial, way, document, said, number)
+                permitted, failure = self._permitted(way, document, said, number)
             except EngineTimeout as error:
                 return Fault(Code.DEADLINE, str(error))
+            if failure is not None:
+                trial.failure, failures = failure, failures + 1
             if permitted:
                 self._found.append(trial.result)
             else:
                 pending.append(trial)
             await _turn(number)
-        return None
+        # Nothing but failures: the gate itself fails, and asking on would only take until the deadline.
+        return Fault(Code.POLICY_ERROR, chunk[0][0].failure or "") if failures == CHUNK else None
 
-    def _permitted(self, trial: Trial, way: Way, document: Mapping[str, Any], said: Answers, number: int) -> bool:
-        """EngineTimeout: it cannot be said."""
+    def _permitted(self, way: Way, document: Mapping[str, Any], said: Answers, number: int) -> tuple[bool, str | None]:
+        """Whether it is, and which package failed, if any did. EngineTimeout: it cannot be said."""
+        failure = None
         asked = tuple(filter(is_scope_token, _scopes(way)))
         verdicts = said.verdicts(number, asked, self.time_ms)
         for verdict in (verdicts.gate, *verdicts.scopes.values()):
             if verdict.error is not None:
                 if verdict.error_code == Code.DEADLINE:
                     raise EngineTimeout(f"{verdict.package}: {verdict.error}")
-                trial.failure = f"{verdict.package}: {verdict.error}"
+                failure = f"{verdict.package}: {verdict.error}"
         question = Question(document, self.time_ms, self.limits.max_token_lifetime_s, way.asking.terms)
         decision = combine(question, verdicts.gate, verdicts.scopes)
-        if decision.gate.outcome is not Outcome.ALLOW:
-            return False
-        return way.scope is None or decision.scopes[way.scope].outcome is Outcome.ALLOW
+        permitted = way.scope is None or decision.scopes[way.scope].outcome is Outcome.ALLOW
+        return permitted and decision.gate.outcome is Outcome.ALLOW, failure
 
 
 async def _turn(number: int) -> None:

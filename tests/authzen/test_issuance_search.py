@@ -224,6 +224,27 @@ async def test_a_failing_package_is_a_500_and_not_a_part(tmp_path: Path, package
         assert (entry["found"], entry["results"]) == (0, [])
 
 
+async def test_a_gate_that_always_fails_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "CHUNK", 8)
+    policies = policies_of(tmp_path / "rego", {**POLICIES, "issuance.gate": 'allow if to_number("x") > 0'})
+    async with local_bridge(tmp_path, policies) as bridge:
+        body = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
+        await searched(bridge, "action", body, status=500)
+        assert searches(bridge)[0]["tried"] == 8
+
+
+async def test_what_one_gate_permits_no_failure_of_another_takes_away(tmp_path: Path) -> None:
+    failing = 'deny contains "x" if { input.grant_type == "authorization_code"; to_number("x") > 0 }'
+    changed = {"issuance.gate": POLICIES["issuance.gate"] + failing, "issuance.scope.free": "allow := true"}
+    async with local_bridge(tmp_path, policies_of(tmp_path / "rego", {**POLICIES, **changed})) as bridge:
+        subject = {"type": "client", "id": "bare"}
+        body = {"subject": subject, "action": {"name": "free"}, "resource": {"type": "audience"}}
+        found = [{"type": "audience", "id": target} for target in (A, B)]
+        assert await results(bridge, "resource", body) == found
+        assert searches(bridge)[0]["tried"] == 4
+        await searched(bridge, "resource", {**body, "action": {"name": "never"}}, status=500)
+
+
 async def test_what_is_not_done_in_time_is_a_503_and_not_a_part(tmp_path: Path) -> None:
     slow = "allow if count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 300); x * y == -1]) == 0"
     policies = policies_of(tmp_path / "rego", {**POLICIES, "issuance.gate": slow})
