@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bridge.config.settings import AuthzenSection
 from bridge.doors._callers import ALL_ROLES, AuthenticatedCaller
 from bridge.doors.authzen.evaluate import Evaluate
+from bridge.doors.authzen.sort import Sort
 from bridge.errors import MalformedRequest
 from bridge.model.authzen import read_evaluations
 from bridge.model.mask import SecretMask
@@ -115,7 +116,7 @@ class World:
         decide = Decide(engine, admission, Recorder(), prover, mask, limits, metrics)
         tuples = Tuples(engine, admission, TupleRecorder(), prover, mask, limits, metrics)
         caller = AuthenticatedCaller("as", ALL_ROLES, "iss")
-        evaluate = Evaluate(decide, tuples, AuthzenSection(), None)
+        evaluate = Evaluate(decide, tuples, Sort(AuthzenSection()), None)
         reply = await evaluate(read_evaluations(body, 200), Call("authzen", "as", "iss"), caller)
         found: list[dict[str, Any]] = json.loads(reply)["evaluations"]
         return found
