@@ -1,25 +1,38 @@
 """The tables that name concrete engines and doors: to add one, write its file and one line here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
-from bridge.config.settings import EngineSection
-from bridge.doors import issued, log_files, native
+from bridge.config.settings import EngineSection, Settings
+from bridge.doors import log_files, native
+from bridge.doors._callers import Callers
+from bridge.doors._openapi import document
 from bridge.doors.authzen import door as authzen
-from bridge.doors.authzen import metadata, search
 from bridge.doors.authzen.door import AuthzenDoor
+from bridge.doors.authzen.evaluate import Evaluate
 from bridge.doors.authzen.metadata import MetadataDoor
+from bridge.doors.authzen.pages import Pages
 from bridge.doors.authzen.search import SearchDoor
+from bridge.doors.authzen.sort import Sort
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
+from bridge.doors.curity.plan import CurityPlanner
 from bridge.doors.issued import IssuedDoor
-from bridge.doors.log_files import LogFilesDoor
+from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
-from bridge.doors.operations import OperationsDoor
+from bridge.doors.operations import OperationsDoor, Readiness
 from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
+from bridge.evidence.files import LOG
+from bridge.ops.metrics import Metrics
+from bridge.pdp.decide import Decide
+from bridge.pdp.issued import Issued
+from bridge.pdp.search import SearchRoad
+from bridge.pdp.tuples import Tuples
 from bridge.ports import Engine
 
 ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
@@ -29,35 +42,49 @@ ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
-DOORS = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME)
+class Door(Protocol):
+    """An HTTP API."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """What it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What doors are made of. `secret`: the log's own, for digests and page tokens."""
+
+    settings: Settings
+    callers: Callers
+    decide: Decide
+    tuples: Tuples
+    search: SearchRoad
+    issued: Issued
+    origin: str
+    secret: bytes
+    note_access: NoteAccess
+    readiness: Readiness
+    metrics: Metrics
+
+    @property
+    def ceiling_s(self) -> int | None:
+        return self.settings.policy.max_token_lifetime_s
+
+
+DOORS: tuple[Callable[[Parts], Door], ...] = (
+    lambda p: NativeDoor(p.decide, p.callers, p.origin, p.settings.server.max_scopes),
+    lambda p: AuthzenDoor(
+        Evaluate(p.decide, p.tuples, Sort(p.settings.authzen), p.ceiling_s), p.callers, p.settings.authzen.max_items
+    ),
+    lambda p: SearchDoor(p.search, p.callers, p.settings.authzen, Pages(p.secret, p.settings.authzen.max_results)),
+    lambda p: MetadataDoor(p.settings.authzen),
+    lambda p: CurityDoor(
+        Evaluate(p.decide, p.tuples, CurityPlanner(p.settings.authzen.curity), p.ceiling_s),
+        p.callers,
+        p.settings.authzen.max_items,
+    ),
+    lambda p: IssuedDoor(p.issued, p.callers, p.origin),
+    lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
+    lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
+)
+DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME)
 """What `doors` of a caller may name."""
-
-
-def routes(
-    issuance: NativeDoor,
-    tuples: AuthzenDoor,
-    scopes: CurityDoor,
-    searches: SearchDoor,
-    about: MetadataDoor,
-    reports: IssuedDoor,
-    files: LogFilesDoor,
-    operations: OperationsDoor,
-) -> list[web.RouteDef]:
-    """Everything that is served."""
-    return [
-        web.post(native.PATH, issuance.post),
-        web.post(authzen.EVALUATION_PATH, tuples.evaluation),
-        web.post(authzen.EVALUATIONS_PATH, tuples.evaluations),
-        web.post(curity.PATH, scopes.evaluations),
-        web.post(search.PATHS["subject"], searches.subject),
-        web.post(search.PATHS["resource"], searches.resource),
-        web.post(search.PATHS["action"], searches.action),
-        web.get(metadata.PATH, about.get),
-        web.get(metadata.PATH + "/{path:.*}", about.get),
-        web.post(issued.PATH, reports.post),
-        web.get(log_files.PATH, files.get),
-        web.get("/health/live", operations.live),
-        web.get("/health/ready", operations.ready),
-        web.get("/metrics", operations.metrics),
-        web.get("/openapi.json", operations.openapi),
-    ]

@@ -16,26 +16,12 @@ from bridge.config.trust import load_trust
 from bridge.doors._body import MAX_BODY_BYTES
 from bridge.doors._callers import Callers
 from bridge.doors._http import DoorRunner
-from bridge.doors._openapi import document as openapi_document
-from bridge.doors.authzen.door import AuthzenDoor
-from bridge.doors.authzen.evaluate import Evaluate
-from bridge.doors.authzen.metadata import MetadataDoor
-from bridge.doors.authzen.pages import Pages
-from bridge.doors.authzen.search import SearchDoor
-from bridge.doors.authzen.sort import Sort
-from bridge.doors.curity.door import CurityDoor
-from bridge.doors.curity.plan import CurityPlanner
-from bridge.doors.issued import IssuedDoor
-from bridge.doors.log_files import LogFilesDoor
-from bridge.doors.native import NativeDoor
-from bridge.doors.operations import OperationsDoor
 from bridge.errors import ConfigFault
 from bridge.evidence import keys
 from bridge.evidence.access import Accesses
 from bridge.evidence.changes import config_state, policy_state, without_login
 from bridge.evidence.chronicle import Chronicle
 from bridge.evidence.cosign import Witnesses
-from bridge.evidence.files import LOG
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.publication import Publication
 from bridge.evidence.publish import Publisher, last_checkpoint
@@ -56,7 +42,7 @@ from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
-from bridge.registry import ENGINES, routes
+from bridge.registry import DOORS, ENGINES, Parts
 from bridge.tlog.note import VerifierKey
 
 GRACE_S = 5.0
@@ -112,9 +98,22 @@ class Bridge:
             Limits(search_s, search_s, ceiling_s),
             self.metrics,
         )
-        self._digest = keys.token_digest(Path(evidence.path))
-        self.issued = Issued(self.journal, self._digest, server.deadline_ms / 1000, self.metrics)
-        self._metadata = MetadataDoor(settings.authzen)
+        digest = keys.token_digest(Path(evidence.path))
+        self.issued = Issued(self.journal, digest, server.deadline_ms / 1000, self.metrics)
+        parts = Parts(
+            settings=settings,
+            callers=Callers(settings.callers),
+            decide=self.decide,
+            tuples=self.tuples,
+            search=self.search,
+            issued=self.issued,
+            origin=self.journal.origin,
+            secret=digest.key,
+            note_access=self.accesses.note,
+            readiness=self,
+            metrics=self.metrics,
+        )
+        self._doors = [make(parts) for make in DOORS]
         self._background: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -173,22 +172,8 @@ class Bridge:
 
     def application(self) -> web.Application:
         """The aiohttp application over this worker."""
-        settings = self._settings
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        callers = Callers(settings.callers)
-        openapi = openapi_document()
-        native = NativeDoor(self.decide, callers, self.journal.origin, settings.server.max_scopes)
-        ceiling_s = settings.policy.max_token_lifetime_s
-        evaluate = Evaluate(self.decide, self.tuples, Sort(settings.authzen), ceiling_s)
-        authzen = AuthzenDoor(evaluate, callers, settings.authzen.max_items)
-        by_scope = Evaluate(self.decide, self.tuples, CurityPlanner(settings.authzen.curity), ceiling_s)
-        curity = CurityDoor(by_scope, callers, settings.authzen.max_items)
-        pages = Pages(self._digest.key, settings.authzen.max_results)
-        searches = SearchDoor(self.search, callers, settings.authzen, pages)
-        log_files = LogFilesDoor(callers, Path(settings.evidence.path) / LOG, self.accesses.note)
-        issued = IssuedDoor(self.issued, callers, self.journal.origin)
-        operations = OperationsDoor(callers, self, self.metrics, lambda: openapi)
-        app.add_routes(routes(native, authzen, curity, searches, self._metadata, issued, log_files, operations))
+        app.add_routes([route for door in self._doors for route in door.routes()])
         return app
 
     def reasons(self) -> list[str]:

@@ -27,7 +27,7 @@ from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
-from bridge.registry import DOORS, ENGINES
+from bridge.registry import DOOR_NAMES, ENGINES
 from bridge.server import publisher_of, tls_context
 
 T = TypeVar("T")
@@ -70,8 +70,9 @@ def _check_all(settings: Settings, report: Report) -> None:
             "configuration", "warn", "policy.max_token_lifetime_s is not set: only policies limit a token's life"
         )
     for caller in settings.callers:
-        for door in sorted(set(caller.doors or ()) - set(DOORS)):
-            text = f"caller {caller.name!r} may use the door {door!r}, which there is not; there are {', '.join(DOORS)}"
+        for door in sorted(set(caller.doors or ()) - set(DOOR_NAMES)):
+            there_are = ", ".join(DOOR_NAMES)
+            text = f"caller {caller.name!r} may use the door {door!r}, which there is not; there are {there_are}"
             report.add("callers", "warn", text)
     _check_personal(settings, report)
     if _try(report, "tls", lambda: tls_context(settings)) is not None:

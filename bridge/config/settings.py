@@ -8,25 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from bridge.config.authzen import AuthzenSection
+from bridge.config.section import Label, Section
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
-from bridge.model.scope import is_scope_token
 from bridge.tlog.note import VerifierKey
 
 Role = Literal["token_service", "auditor", "operator"]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/@-]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSection(_Section):
+class ServerSection(Section):
     """Where and how the bridge listens, and what it takes."""
 
     host: str = "127.0.0.1"
@@ -43,14 +39,14 @@ class ServerSection(_Section):
     secret_suffixes: tuple[str, ...] = SECRET_SUFFIXES
 
 
-class PolicySection(_Section):
+class PolicySection(Section):
     """Which policies decide."""
 
     path: str = "rego"
     max_token_lifetime_s: int | None = Field(default=None, ge=1)
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """What evaluates them."""
 
     kind: Literal["managed", "opa"] = "managed"
@@ -78,7 +74,7 @@ class EngineSection(_Section):
         return url
 
 
-class EvidenceSection(_Section):
+class EvidenceSection(Section):
     """Where the log is kept."""
 
     path: str = "var/evidence"
@@ -111,100 +107,14 @@ class EvidenceSection(_Section):
         return pointers
 
 
-class PlainScopes(_Section):
-    """Tuples that ask for one scope each and show no gate: which ones they are, and what is not shown."""
-
-    resource_type: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    action: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    grant_type: Label
-    token_type: Label = "access_token"  # noqa: S105 - a kind of token
-    subject_type: Literal["user", "client", "workload"] = Field(
-        default="client", description="for subjects whose own type is none of these"
-    )
-    audience: tuple[str, ...] = Field(default=(), description="whom the server's tokens are for")
-    token_lifetime: int | None = Field(default=None, ge=1, description="how long the server's tokens live, s")
-
-
-class CurityScope(_Section):
-    """How one scope looks when Curity asks about it; `path` is the resource's id, if it has one."""
-
-    resource_type: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    path: Annotated[str, StringConstraints(max_length=512)] = ""
-    action: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    scope: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-
-    @field_validator("scope")
-    @classmethod
-    def _token(cls, scope: str) -> str:
-        if not is_scope_token(scope):
-            raise ValueError("must be a scope (RFC 6749, section 3.3) that does not begin with issue:")
-        return scope
-
-
-class CuritySection(_Section):
-    """Curity's form: how its authorizer is configured, and what it does not show."""
-
-    available_actions: tuple[Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:]+$")], ...] = ("read",)
-    default_action: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:]+$")] = "read"
-    scopes: tuple[CurityScope, ...] = ()
-    grant_type: Label | None = Field(default=None, description="where the context does not tell it")
-    token_type: Label = "access_token"  # noqa: S105 - a kind of token
-    subject_type: Literal["user", "client", "workload"] = Field(
-        default="user", description="for subjects whose own type is none of these"
-    )
-    audience: tuple[str, ...] = Field(default=(), description="whom the server's tokens are for")
-    token_lifetime: int | None = Field(default=None, ge=1, description="how long the server's tokens live, s")
-
-    @field_validator("scopes")
-    @classmethod
-    def _told_apart(cls, scopes: tuple[CurityScope, ...]) -> tuple[CurityScope, ...]:
-        looks = [(one.resource_type, one.path, one.action) for one in scopes]
-        if len(set(looks)) != len(looks):
-            raise ValueError("resource_type, path and action together may stand once")
-        return scopes
-
-
-class AuthzenSection(_Section):
-    """The AuthZEN door."""
-
-    pdp: str = Field(default="", description="the PDP's identifier, an https URL; without it no metadata is served")
-    capabilities: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^urn:")], ...] = (
-        "urn:ietf:params:authzen:token-issuance",
-    )
-    max_items: int = Field(default=200, ge=1, le=256, description="evaluations in one batch")
-    max_results: int = Field(default=1000, ge=1, le=10_000, description="of a search, in one reply")
-    search_deadline_ms: int = Field(default=10_000, ge=100, le=60_000, description="a whole search")
-    metadata_key: str = Field(default="", description="a PEM file: the Ed25519 key that signs the metadata")
-    plain_scopes: tuple[PlainScopes, ...] = ()
-    curity: CuritySection = CuritySection()
-
-    @field_validator("pdp")
-    @classmethod
-    def _identifier(cls, pdp: str) -> str:
-        parts = urlsplit(pdp)  # ValueError for a host or port that is none
-        if pdp and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or "?" in pdp):
-            raise ValueError("must be an https URL without query and fragment")
-        if "#" in pdp or not pdp.isascii() or not pdp.isprintable() or " " in pdp:
-            raise ValueError("must be printable ASCII without spaces and fragment")
-        return pdp
-
-    @field_validator("plain_scopes")
-    @classmethod
-    def _told_apart(cls, forms: tuple[PlainScopes, ...]) -> tuple[PlainScopes, ...]:
-        pairs = [(form.resource_type, form.action) for form in forms]
-        if len(set(pairs)) != len(pairs) or any(resource_type == "audience" for resource_type, _ in pairs):
-            raise ValueError("each pair of resource_type and action may stand once, and never with audience")
-        return forms
-
-
-class LogSection(_Section):
+class LogSection(Section):
     """The process log, on standard error."""
 
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class CallerSection(_Section):
+class CallerSection(Section):
     """One caller: how it is known, what it may do, and which authorization server it speaks for."""
 
     name: Label

@@ -34,6 +34,9 @@ class IssuedDoor:
     def __init__(self, issued: Issued, callers: Callers, origin: str) -> None:
         self._issued, self._callers, self._origin = issued, callers, origin
 
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(PATH, self.post)]
+
     async def post(self, request: web.Request) -> web.Response:
         """Answers once the report is durable; 503 when it is not: the caller must repeat it."""
         caller = self._callers.authenticate(request)

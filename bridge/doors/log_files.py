@@ -18,11 +18,18 @@ _FOR_EVER = "private, max-age=31536000, immutable"
 _FILES = {"checkpoint": "no-cache", "vkey": "no-cache"}
 
 
-class LogFilesDoor:
-    """Serves the files below `folder`, by the names of tlog-tiles; `note(caller, door, file)` puts it on record."""
+NoteAccess = Callable[[str, str, str], None]
+"""Puts on record that a caller read a file of a door: (caller, door, file)."""
 
-    def __init__(self, callers: Callers, folder: Path, note: Callable[[str, str, str], None]) -> None:
+
+class LogFilesDoor:
+    """Serves the files below `folder`, by the names of tlog-tiles; `note` puts each reading on record."""
+
+    def __init__(self, callers: Callers, folder: Path, note: NoteAccess) -> None:
         self._callers, self._folder, self._note = callers, folder, note
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(PATH, self.get)]
 
     async def get(self, request: web.Request) -> web.Response:
         """One file, or 404; CallerRefused for who is no auditor."""

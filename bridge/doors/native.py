@@ -78,6 +78,9 @@ class NativeDoor:
     def __init__(self, decide: Decide, callers: Callers, origin: str, max_scopes: int) -> None:
         self._decide, self._callers, self._origin, self._max_scopes = decide, callers, origin, max_scopes
 
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(PATH, self.post)]
+
     async def post(self, request: web.Request) -> web.Response:
         """Answers one issuance request; CallerRefused and MalformedRequest are for the server's error table."""
         caller = self._callers.authenticate(request)

@@ -31,6 +31,14 @@ class OperationsDoor:
     ) -> None:
         self._callers, self._readiness, self._metrics, self._openapi = callers, readiness, metrics, openapi
 
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/health/live", self.live),
+            web.get("/health/ready", self.ready),
+            web.get("/metrics", self.metrics),
+            web.get("/openapi.json", self.openapi),
+        ]
+
     async def live(self, request: web.Request) -> web.Response:
         """200 while the process answers."""
         return _json(200, {"status": "live"})

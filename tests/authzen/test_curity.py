@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config.settings import CurityScope, CuritySection, load_settings
+from bridge.config.authzen import CurityScope, CuritySection
+from bridge.config.settings import load_settings
 from bridge.doors.curity.context import read_context
 from bridge.doors.curity.plan import CurityPlanner
 from bridge.doors.curity.read import read_scopes

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.config.settings import AuthzenSection
+from bridge.config.authzen import AuthzenSection
 from bridge.doors._callers import ALL_ROLES, AuthenticatedCaller
 from bridge.doors.authzen.evaluate import Evaluate
 from bridge.doors.authzen.sort import Sort

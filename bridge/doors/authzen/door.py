@@ -20,6 +20,9 @@ class AuthzenDoor:
     def __init__(self, evaluate: Evaluate, callers: Callers, max_items: int) -> None:
         self._evaluate, self._callers, self._max_items = evaluate, callers, max_items
 
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(EVALUATION_PATH, self.evaluation), web.post(EVALUATIONS_PATH, self.evaluations)]
+
     async def evaluation(self, request: web.Request) -> web.Response:
         """One tuple. CallerRefused and MalformedRequest are for the server's error table."""
         caller = self._caller(request)

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bridge.config.settings import AuthzenSection
+from bridge.config.authzen import AuthzenSection
 from bridge.doors._problem import problem
 from bridge.doors.authzen.door import EVALUATION_PATH, EVALUATIONS_PATH
 from bridge.doors.authzen.search import PATHS
@@ -39,6 +39,9 @@ class MetadataDoor:
             if section.metadata_key:
                 metadata["signed_metadata"] = _signed(metadata, _load(Path(section.metadata_key)))
             self._body = orjson.dumps(metadata)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(PATH, self.get), web.get(PATH + "/{path:.*}", self.get)]
 
     async def get(self, request: web.Request) -> web.Response:
         """The document; 404 where no identifier is configured, or another one."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.config.settings import AuthzenSection, Role
+from bridge.config.authzen import AuthzenSection
+from bridge.config.settings import Role
 from bridge.doors._body import parse_object, read_body
 from bridge.doors._callers import AuthenticatedCaller, Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
@@ -39,6 +40,13 @@ class SearchDoor:
         self._road, self._callers, self._pages = road, callers, pages
         self._capabilities = section.capabilities
         self._plain = {(one.resource_type, one.action) for one in section.plain_scopes}
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post(PATHS["subject"], self.subject),
+            web.post(PATHS["resource"], self.resource),
+            web.post(PATHS["action"], self.action),
+        ]
 
     async def subject(self, request: web.Request) -> web.Response:
         """Who may do this to that?"""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.config.settings import AuthzenSection, PlainScopes
+from bridge.config.authzen import AuthzenSection, PlainScopes
 from bridge.doors.authzen.plain import Form, Wish, plan_wishes
 from bridge.doors.authzen.plan import ISSUANCE, SUBJECT_TYPES, Plan, fitting, plan
 from bridge.model.authzen import Evaluations, Misfit, Tuple

@@ -19,6 +19,9 @@ class CurityDoor:
     def __init__(self, evaluate: Evaluate, callers: Callers, max_items: int) -> None:
         self._evaluate, self._callers, self._max_items = evaluate, callers, max_items
 
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(PATH, self.evaluations)]
+
     async def evaluations(self, request: web.Request) -> web.Response:
         """A batch of scopes. CallerRefused and MalformedRequest are for the server's error table."""
         caller = self._callers.authenticate(request)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.config.settings import CuritySection
+from bridge.config.authzen import CuritySection
 from bridge.doors.authzen.plain import Form, Wish, plan_wishes
 from bridge.doors.authzen.plan import SUBJECT_TYPES, Plan
 from bridge.doors.curity.context import Shown, folded, read_context

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.config.settings import CuritySection
+from bridge.config.authzen import CuritySection
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 
