@@ -365,8 +365,11 @@ def test_an_items_own_context_makes_its_own_document(bridge: RunningBridge) -> N
 def test_what_an_item_shows_of_the_sign_in_does_not_open_its_gate(bridge: RunningBridge) -> None:
     step_up = {"gate": {"allow": True, "require": [{"acr_values": ["hi"]}]}}
     body = batch(gate(), item("s:a", context={"says": step_up, "acr": "hi"}), "s:b", context={"says": step_up})
+    before = len(bridge.entries())
     reply = items(bridge, body)
     assert [one["decision"] for one in reply] == [False] * 3
+    told = [entry["granted_scopes"] for entry in bridge.entries()[before:] if entry["kind"] == "decision"]
+    assert told == [[], []], "denied on record, and not overruled afterwards"
     assert reply[0]["context"]["issuance_ext"]["require"] == [{"acr_values": ["hi"]}]
 
 
