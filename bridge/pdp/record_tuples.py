@@ -106,6 +106,7 @@ class TupleRecorder:
             "batch": batch_json(replace(facts.batch, items=tuple(numbers))),
             "request": {"tuples": [self._shown(facts.documents.get(n), short=bool(without)) for n in numbers]},
             "input_digest": digest.hex(),
+            "outcome": (Outcome.ALLOW if any(one.permit for one in told) else Outcome.DENY).value,
             "decisions": [_decision_json(one) for one in told],
             "rules": _rules(told, facts.policy_set),
             "exceptions": _exceptions(told, facts),
