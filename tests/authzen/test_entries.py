@@ -179,8 +179,8 @@ def test_every_command_reads_the_log(tmp_path: Path) -> None:
             assert entry["id"] in told_by(bridge, "show", entry["id"])
         first = entries[-1]["decision_id"]
         assert told_by(bridge, "show", first, "--input").count('"kind": "evaluation"') > 5
-        sent = wait_until(lambda: _exported(bridge, len(entries)))
-        assert sent
+        wait_until((bridge.evidence / "log" / "checkpoint").exists)
+        wait_until(lambda: _exported(bridge, len(entries)))
     verified = told_by(bridge, "verify")
     assert "OK" in verified
 
