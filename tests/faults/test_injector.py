@@ -49,7 +49,7 @@ Seam = tuple[Callable[[LocalBridge], Any], str]
 ROAD: dict[str, Seam] = {
     "gather": (lambda b: "bridge.pdp.decide", "gather"),
     "encode": (lambda b: "bridge.pdp.decide", "encode"),
-    "evaluate": (lambda b: "bridge.pdp.decide", "evaluate"),
+    "evaluate": (lambda b: "bridge.pdp.ask", "evaluate"),
     "query": (lambda b: b.bridge.engine, "query"),
     "accepted": (lambda b: b.bridge.engine, "accepted"),
     "read": (lambda b: "bridge.pdp.evaluate", "read_verdict"),
