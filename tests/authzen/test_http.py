@@ -37,12 +37,10 @@ def raw(bridge: RunningBridge, request: bytes) -> tuple[int, dict[bytes, bytes],
     """Status, headers and body of the reply to these bytes, since clients bend what they do not like."""
     with socket.create_connection(("127.0.0.1", bridge.port), timeout=20) as connection:
         connection.sendall(request)
-        data = b""
-        while part := connection.recv(65536):
-            data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n")
-    headers = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        with connection.makefile("rb") as reply:  # not to its end: that waits for a body announced which never comes
+            first, *lines = iter(lambda: reply.readline().rstrip(b"\r\n"), b"")
+            headers = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+            body = reply.read(int(headers[b"Content-Length"]))
     return int(first.split()[1]), headers, body
 
 
