@@ -51,8 +51,8 @@ class Question:
 
     @property
     def leaves_scopes_to_others(self) -> bool:
-        """Whether the scopes asked for are all answered by other documents of the batch."""
-        return not self.scopes and bool(self.document["scopes"])
+        """Whether the scopes asked for are all answered by other documents of the same token."""
+        return not self.scopes and bool(self.document["scopes"]) and not self.terms.gate_alone
 
     def allows(self, returned: tuple[dict[str, Any], ...] | None) -> bool:
         """Whether these authorization details are within the requested ones.
@@ -146,7 +146,7 @@ def _leaves_nothing(limit: Limit, question: Question) -> Code | None:
     if limit.audience is not None and not set(limit.audience) & set(question.audience):
         return Code.NO_AUDIENCE
     # An empty `granted_scope` is no scope of RFC 6749, section 3.3, and could be read as "no limit".
-    return Code.NARROWED if limit.granted_scope == frozenset() and not question.document["scopes"] else None
+    return Code.NARROWED if limit.granted_scope == frozenset() and question.terms.gate_alone else None
 
 
 def _needs_no_words(verdict: Verdict, question: Question, bare: Bare) -> bool:
@@ -218,7 +218,7 @@ def _merge_limits(limits: Iterable[Limit], question: Question) -> Limit:
     told = question.is_authzen and bool(granted)
     return Limit(
         token_lifetime=min(lifetimes, default=None),
-        granted_scope=limits[0].granted_scope if question.is_authzen and not question.document["scopes"] else None,
+        granted_scope=limits[0].granted_scope if question.terms.gate_alone else None,
         audience=audience,
         authorization_details=details.union(granted) if question.details or told else None,
     )

@@ -45,7 +45,9 @@ class Terms:
 
     `scopes`: which scopes of the document are to be answered (None: all). `targets`: every target of the batch, which
     a limit's audience may name. `crit`: whether the caller honours critical claims. `gate_of`: the place in the batch
-    of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said.
+    of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said. `tokens`: what
+    of the batch the document is about; those that share one are about the same. `gate_alone`: no scope is asked for
+    there, so a gate's `granted_scope` goes out.
     """
 
     scopes: tuple[str, ...] | None = None
@@ -53,6 +55,8 @@ class Terms:
     crit: bool = True
     gate_of: int | None = None
     bare: Bare | None = None
+    tokens: frozenset[tuple[str, ...]] = frozenset()
+    gate_alone: bool = False
 
 
 NATIVE = Terms()

@@ -231,6 +231,45 @@ def test_in_an_exchange_the_second_gates_subject_is_the_actor(bridge: RunningBri
     assert all("actor" not in one for one in documents(bridge, batch(gate(), item(gate(), EDGE), "s:a")))
 
 
+def test_each_exchange_of_a_batch_has_its_own_actor(bridge: RunningBridge) -> None:
+    hub, bob = {"type": "workload", "id": "wl://hub"}, user("bob")
+
+    def actors(*asked: tuple[Any, str]) -> list[tuple[str, str | None]]:
+        found = documents(bridge, batch(*(item(EXCHANGE, subject, target) for subject, target in asked)))
+        return [(one["subject"]["id"], one.get("actor", {}).get("id")) for one in found]
+
+    alice = user()
+    two = [("alice", "wl://edge"), ("wl://edge", "wl://edge"), ("bob", "wl://hub"), ("wl://hub", "wl://hub")]
+    for target in (TARGET, OTHER):
+        assert actors((alice, TARGET), (EDGE, TARGET), (bob, target), (hub, target)) == two
+    crossed = actors((alice, TARGET), (bob, OTHER), (EDGE, TARGET), (hub, OTHER))
+    assert sorted(crossed) == sorted(two)
+    # One subject by two parties: two documents, and a scope belongs to the first.
+    twice = batch(*(item(EXCHANGE, one) for one in (alice, EDGE, alice, hub)), "s:a")
+    found = [(one["subject"]["id"], one["actor"]["id"], one["scopes"]) for one in documents(bridge, twice)]
+    assert [(who, by) for who, by, _ in found] == [
+        *(("alice", "wl://edge"), ("wl://edge", "wl://edge")),
+        *(("alice", "wl://hub"), ("wl://hub", "wl://hub")),
+    ]
+
+
+def test_a_user_is_never_the_actor(bridge: RunningBridge) -> None:
+    """A gate that denies impersonation would take the user itself, or another one, for the one who acts."""
+    for first, second in ((EDGE, user()), (user(), user("bob"))):
+        found = documents(bridge, batch(item(EXCHANGE, first), item(EXCHANGE, second), item("s:a", second)))
+        assert all("actor" not in one for one in found if one["subject"]["type"] == "user")
+
+
+def test_a_malformed_second_gate_makes_nobody_the_actor(bridge: RunningBridge) -> None:
+    broken = {"type": "workload", "id": "a\nb"}
+    asked = batch(*(item(EXCHANGE, one) for one in (EDGE, broken, {"type": "client", "id": "c"})))
+    found = documents(bridge, asked)
+    assert [(one["subject"]["id"], one.get("actor", {}).get("id")) for one in found] == [
+        ("wl://edge", None),
+        ("c", "c"),
+    ]
+
+
 def test_one_gate_for_both_parties(bridge: RunningBridge) -> None:
     named: list[tuple[Any, Any, bool]] = [
         (EDGE, None, True),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.bridge import RunningBridge
 
 from .asking import batch, decisions, gate, item, party, says, shaping, user
@@ -61,3 +63,49 @@ def test_a_second_kind_of_token_narrows_the_first(bridge: RunningBridge) -> None
         *(True, True),
         *(False, True, False),
     ]
+
+
+def test_two_exchanges_at_one_target_are_two(bridge: RunningBridge) -> None:
+    edge, hub = (item(EXCHANGE, party("workload", name)) for name in ("edge", "hub"))
+    context = told(alice_at_api=narrows("s:a"), bob_at_api=narrows("s:b"), hub_at_api=narrows("s:b", "s:c"))
+    scopes = [item(name, user(who)) for who in ("alice", "bob") for name in ("s:a", "s:b", "s:c")]
+    asked = [EXCHANGE, edge, item(EXCHANGE, user("bob")), hub, *scopes]
+    assert decisions(bridge, batch(*asked, context=context)) == [True] * 4 + [True, False, False, False, True, False]
+    # What narrows the party of both narrows both, and neither subject the other.
+    asked = [EXCHANGE, edge, item(EXCHANGE, user("bob")), edge, *scopes]
+    context = told(alice_at_api=narrows("s:a", "s:c"), bob_at_api=narrows("s:b"), edge_at_api=narrows("s:a", "s:b"))
+    assert decisions(bridge, batch(*asked, context=context)) == [True] * 4 + [True, False, False, False, True, False]
+
+
+@pytest.mark.parametrize("grant_type", ["token_exchange", "jwt_bearer", "saml2_bearer"])
+def test_two_users_are_never_the_parties_of_one_token(bridge: RunningBridge, grant_type: str) -> None:
+    opened = gate(grant_type=grant_type)
+    context = told(alice_at_api=narrows("s:a"), bob_at_api=narrows("s:b"))
+    asked = [item(name, user(who)) for who in ("alice", "bob") for name in (opened, "s:a", "s:b")]
+    assert decisions(bridge, batch(*asked, context=context)) == [True, True, False, True, False, True]
+
+
+def test_a_gate_alone_tells_what_it_grants_whoever_else_asks_for_scopes(bridge: RunningBridge) -> None:
+    """Without it the server would grant its defaults, which policy has narrowed."""
+    context = told(alice_at_api=narrows("s:a"))
+    for other in (user("bob"), party("workload", "edge")):
+        for target in (None, OTHER):
+            asked = [gate(), item(gate(), other, target), item("s:b", other, target)]
+            answers = items_of(bridge, batch(*asked, context=context))
+            assert [one["decision"] for one in answers] == [True, True, True]
+            assert [shaping(one) for one in answers] == [{"granted_scope": "s:a"}, None, None]
+    asked = [gate(), item(gate(), target=OTHER), item("s:b", target=OTHER)]
+    assert shaping(items_of(bridge, batch(*asked, context=context))[0]) == {"granted_scope": "s:a"}
+    context = told(alice_at_api=narrows())
+    assert decisions(bridge, batch(*asked, context=context)) == [False, True, True]
+
+
+def test_details_that_a_gate_alone_does_not_return_are_denied_whoever_else_asks_for_scopes(
+    bridge: RunningBridge,
+) -> None:
+    """No word about them would leave the requested ones standing."""
+    details = [{"type": "payment"}]
+    bob = {"allow": True, "limit": {"authorization_details": details}}
+    context = {**told(alice_at_api={"allow": True}, bob_at_api=bob), "authorization_details": details}
+    asked = [gate(), item(gate(), user("bob")), item("s:b", user("bob"))]
+    assert decisions(bridge, batch(*asked, context=context)) == [False, True, True]

@@ -70,4 +70,6 @@ def _asking(wishes: list[Wish], scopes: list[str], call: Call, batch: Batch) -> 
     if form.audience:
         request["audience"] = list(form.audience)
     own = tuple(dict.fromkeys(wish.scope for wish in wishes))
-    return Asking(request, call, Terms(scopes=own, crit=False, bare=Bare(form.token_lifetime)), batch)
+    token = ("", form.subject_type, subject["id"], *form.audience)
+    terms = Terms(scopes=own, crit=False, bare=Bare(form.token_lifetime), tokens=frozenset([token]))
+    return Asking(request, call, terms, batch)

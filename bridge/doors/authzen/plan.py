@@ -12,6 +12,7 @@ from typing import Any
 
 from bridge.doors._body import bound_list
 from bridge.doors.authzen.context import checked_context, members_of
+from bridge.doors.authzen.openings import Opening, openings, party
 from bridge.errors import MalformedRequest
 from bridge.model.authzen import Misfit, Tuple
 from bridge.model.decision import Code
@@ -23,9 +24,8 @@ ISSUANCE = "audience"
 SUBJECT_TYPES = ("user", "client", "workload")
 MAX_SCOPES = 256
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
-_Party = tuple[str, str]
 _Identity = tuple[str, str, str, int, int]
-_Key = tuple[int | None, Gate, _Identity]
+_Key = tuple[int | None, Gate, _Identity, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,16 @@ class Plan:
 
 @dataclass(slots=True)
 class _Document:
-    """One input document in the making. `borrowed`: whose gate counts, when that is another document's."""
+    """One input document in the making. `borrowed`: whose gate counts, when that is another document's.
+
+    `tokens`: several where the requesting party of several exchanges is asked about once.
+    """
 
     item: Tuple
     gate: Gate
+    actor: Mapping[str, Any] | None
     borrowed: int | None = None
+    tokens: set[tuple[str, ...]] = field(default_factory=set)
     items: list[int] = field(default_factory=list)
     scopes: dict[str, None] = field(default_factory=dict)
 
@@ -92,17 +97,20 @@ class _Planner:
         self._all_gates = {n: gate for n, item in tuples.items() if (gate := parse_gate(item.action["name"]))}
         self._gates = {n: gate for n, gate in self._all_gates.items() if n in self._tuples}
         self._scopes = {n: item.action["name"] for n, item in self._tuples.items() if n not in self._gates}
-        self._same_context, self._same_properties = Alike(), Alike()
+        self._openings = openings(self._all_gates, self._sent)
+        self._same_context, self._same_properties, self._same_actor = Alike(), Alike(), Alike()
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
         self._known: dict[_Key, int] = {}
         self._places: dict[int, Place] = {}
+        self._with_scopes: set[tuple[str, ...]] = set()
 
     def plan(self) -> Plan:
-        for number, gate in self._gates.items():
-            self._add_gate(number, gate)
+        for number in self._gates:
+            self._add_gate(number)
         for number in self._scopes:
             self._add_scope(number)
+        self._with_scopes = {token for one in self._documents if one.scopes for token in one.tokens}
         return Plan(tuple(map(self._asking, self._documents)), self._places, self._refused)
 
     def _fits(self, number: int, item: Tuple) -> bool:
@@ -113,8 +121,8 @@ class _Planner:
             self._refused[number] = Misfit(problem)
         return problem is None
 
-    def _add_gate(self, number: int, gate: Gate) -> None:
-        at = self._document(self._tuples[number], gate, None)
+    def _add_gate(self, number: int) -> None:
+        at = self._document(self._tuples[number], number, None)
         self._documents[at].items.append(number)
         self._places[number] = Place(at, None)
 
@@ -126,29 +134,32 @@ class _Planner:
             return
         at = self._places[first].asking
         if self._identity(self._tuples[first]) != self._identity(item):
-            at = self._document(item, self._gates[first], at)
+            at = self._document(item, first, at)
         scope = item.action["name"]
         self._documents[at].items.append(number)
         self._documents[at].scopes[scope] = None
         self._places[number] = Place(at, scope)
 
     def _first_gate(self, item: Tuple) -> int | None:
-        of_subject = [n for n in self._all_gates if _party(self._sent[n]) == _party(item)]
+        of_subject = [n for n in self._all_gates if party(self._sent[n]) == party(item)]
         at_target = [n for n in of_subject if self._sent[n].resource["id"] == item.resource["id"]]
         return next(iter(at_target or of_subject), None)
 
-    def _document(self, item: Tuple, gate: Gate, borrowed: int | None) -> int:
-        """The number of the document, which is made where there is none yet."""
-        key = (borrowed, gate, self._identity(item))
+    def _document(self, item: Tuple, at_gate: int, borrowed: int | None) -> int:
+        """The number of the document, which is made where there is none yet. `at_gate`: the item whose gate counts."""
+        gate, opening = self._gates[at_gate], self._openings[at_gate]
+        actor = self._requesting_party(item, opening) if gate.grant_type == "token_exchange" else None
+        key = (borrowed, gate, self._identity(item), self._same_actor(actor))
         if key not in self._known:
             self._known[key] = len(self._documents)
-            self._documents.append(_Document(item, gate, borrowed))
+            self._documents.append(_Document(item, gate, actor, borrowed))
+        self._documents[self._known[key]].tokens.add(opening.token)
         return self._known[key]
 
     def _identity(self, item: Tuple) -> _Identity:
         """What makes tuples share an input document."""
         properties = self._same_properties(item.subject.get("properties"))
-        return (*_party(item), item.resource["id"], properties, self._same_context(item.context))
+        return (*party(item), item.resource["id"], properties, self._same_context(item.context))
 
     def _asking(self, document: _Document) -> Asking:
         item = document.item
@@ -161,22 +172,23 @@ class _Planner:
             "scopes": list(dict.fromkeys(self._scopes.values())),
             "audience": [item.resource["id"]],
         }
-        if document.gate.grant_type == "token_exchange" and (actor := self._requesting_party(item)) is not None:
-            request["actor"] = actor
+        if document.actor is not None:
+            request["actor"] = document.actor
         terms = Terms(
             scopes=tuple(document.scopes),
             targets=tuple(dict.fromkeys(item.resource["id"] for item in self._tuples.values())),
             crit=bool(self._capabilities & _declared(item.context)),
             gate_of=document.borrowed,
+            tokens=frozenset(document.tokens),
+            gate_alone=not document.tokens & self._with_scopes,
         )
         return Asking(request, self._call, terms, Batch(self._batch_id, tuple(sorted(document.items))))
 
-    def _requesting_party(self, item: Tuple) -> Mapping[str, Any] | None:
+    def _requesting_party(self, item: Tuple, opening: Opening) -> Mapping[str, Any] | None:
         """Of an exchange: the subject of the second gate; where one gate suffices, that party acts for itself."""
-        exchanges = [self._tuples[n] for n, gate in self._gates.items() if gate.grant_type == "token_exchange"]
-        others = [other.subject for other in exchanges if _party(other) != _party(exchanges[0])]
-        if others:
-            return others[0]
+        if opening.requesting is not None:
+            other = self._tuples.get(opening.requesting)
+            return None if other is None else other.subject
         itself = item.subject["type"] != "user" and item.context.get("client_id") in (None, item.subject["id"])
         return item.subject if itself else None
 
@@ -199,10 +211,6 @@ def fitting(item: Tuple, checked: dict[int, Mapping[str, Any]]) -> str | None:
         return str(fault)
     checked[id(item.context)] = item.context
     return None
-
-
-def _party(item: Tuple) -> _Party:
-    return item.subject["type"], item.subject["id"]
 
 
 def _declared(context: Mapping[str, Any]) -> frozenset[str]:

@@ -56,7 +56,7 @@ def _shaping(answer: ScopeDecision, asking: Asking, ceiling_s: int | None) -> di
     if asking.terms.bare is not None:  # nothing of it would be read, and the yes needs none of it
         return {}
     limit = limit_json(answer.limit)
-    if asking.request["scopes"]:
+    if not asking.terms.gate_alone:
         limit.pop("granted_scope", None)  # the decisions on the scopes have told it already
     if "audience" in limit:
         named = set(limit["audience"])
