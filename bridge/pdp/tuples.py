@@ -25,7 +25,9 @@ from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record_tuples import Told, TupleFacts, TupleRecorder
 from bridge.ports import Engine
 
-RULES = ("allow", "context")
+RULES = ("allow", "deny", "context")
+SHAPING = frozenset(["issuance", "issuance_ext"])
+"""What only decisions about issuance say of a token, each part of it checked."""
 log = structlog.get_logger(__name__)
 
 
@@ -140,7 +142,7 @@ def _read(said: Answers, place: int, resource_type: str, number: int) -> Told:
 
 
 def read_tuple_rules(rules: Rules, number: int) -> Told:
-    """What the package's `allow` and `context` come to; an ill-shaped one is a policy error, and denies."""
+    """What the package's `allow`, `deny` and `context` come to; an ill-shaped one is a policy error, and denies."""
     if rules.error is not None:
         return Told(number, permit=False, code=rules.code, package=rules.package, error=rules.error)
     allow, context = rules.said.get("allow", False), rules.said.get("context")
@@ -148,7 +150,11 @@ def read_tuple_rules(rules: Rules, number: int) -> Told:
         error = "allow must be a boolean"
     elif context is not None and not (isinstance(context, dict) and writable(context)):
         error = "context must be an object, not nested too deep, without numbers that readers would round"
+    elif context is not None and (shaping := sorted(SHAPING & context.keys())):
+        error = f"context must not have {shaping[0]}: no such tuple grants a token"
     else:
-        code = None if allow else Code.NO_ALLOW
-        return Told(number, permit=allow, code=code, package=rules.package, context=context)
+        deny = rules.said.get("deny", False)
+        permit = allow and (deny is False or deny == [])
+        code = None if permit else Code.NO_ALLOW
+        return Told(number, permit=permit, code=code, package=rules.package, context=context)
     return Told(number, permit=False, code=Code.POLICY_ERROR, package=rules.package, error=error)
