@@ -12,7 +12,10 @@ MAX_NAMED = 64
 
 
 class Admission:
-    """`max_in_flight` places; no queue, since a late answer is a denial anyway."""
+    """`max_in_flight` places; no queue, since a late answer is a denial anyway.
+
+    Searches take seconds where decisions take milliseconds, so they get half of the places at most.
+    """
 
     def __init__(self, max_in_flight: int, journal: Journal) -> None:
         self._max = max_in_flight
@@ -20,6 +23,7 @@ class Admission:
         self._refused: Counter[tuple[str, str]] = Counter()
         self._since_ms = 0
         self.in_flight = 0
+        self._searches = 0
 
     def enter(self) -> bool:
         """Takes a place; when False, `refuse` must be called, otherwise `leave` later."""
@@ -30,6 +34,17 @@ class Admission:
 
     def leave(self) -> None:
         self.in_flight -= 1
+
+    def enter_search(self) -> bool:
+        """The same for a search; `leave_search` later."""
+        if self._searches >= max(1, self._max // 2) or not self.enter():
+            return False
+        self._searches += 1
+        return True
+
+    def leave_search(self) -> None:
+        self._searches -= 1
+        self.leave()
 
     def refuse(self, caller: str, door: str) -> None:
         """Counts one denial `overloaded` for the summary entry that follows within a second."""

@@ -71,14 +71,14 @@ class SearchRoad:
         """What is found. `cut` takes what goes out of it; `candidates`: of one about issuance."""
         started, at = time.monotonic(), now_ms()
         entry_id = uuid7(at)
-        if not self._admission.enter():
+        if not self._admission.enter_search():
             self._admission.refuse(call.caller, call.door)
             searched = Searched(entry_id, code=Code.OVERLOADED)
         else:
             try:
                 searched = await self._search(call, search, cut, candidates, entry_id, at, started)
             finally:
-                self._admission.leave()
+                self._admission.leave_search()
         note(self._metrics.searched, search.searched, searched.code or "answered")
         return searched
 

@@ -307,6 +307,28 @@ async def test_decisions_go_on_beside_a_large_search(tmp_path: Path) -> None:
         assert searches(bridge)[0]["tried"] > 80 * len(GATES)
 
 
+async def test_searches_that_wait_for_each_other_leave_places_for_decisions(tmp_path: Path) -> None:
+    scopes = {f'issuance.scope["s:{n}"]': "allow := input.client.id == 'none'".replace("'", '"') for n in range(80)}
+    policies = policies_of(tmp_path / "rego", {**POLICIES, **scopes})
+    async with local_bridge(tmp_path, policies, server={"max_in_flight": 8}) as bridge:
+        body = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
+
+        async def search() -> int:
+            async with bridge.session.post("/access/v1/search/action", json=body) as response:
+                return response.status
+
+        searching = [asyncio.create_task(search()) for _ in range(16)]
+        await asyncio.wait(searching, return_when=asyncio.FIRST_COMPLETED)
+        for _ in range(5):
+            reply = await bridge.ask(
+                {"grant_type": "client_credentials", "client": {"id": "batch"}, "scopes": ["read"], "audience": [A]}
+            )
+            assert reply["outcome"] == "allow", reply["findings"]
+            assert not all(one.done() for one in searching)
+        statuses = await asyncio.gather(*searching)
+        assert statuses.count(503) == 12 and statuses.count(200) == 4
+
+
 async def test_pages_of_an_issuance_search(tmp_path: Path) -> None:
     async with local_bridge(tmp_path, policies_of(tmp_path / "rego"), authzen={"max_results": 20}) as bridge:
         body: dict[str, Any] = {"subject": {"type": "client", "id": "bare"}, "resource": {"type": "audience", "id": A}}
