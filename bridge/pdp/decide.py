@@ -27,7 +27,7 @@ from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
 from bridge.pdp.record import Facts, Recorder
-from bridge.pdp.together import left_by_others
+from bridge.pdp.together import Within, left_by_others
 from bridge.ports import Engine, Receipt, Record
 
 log = structlog.get_logger(__name__)
@@ -152,12 +152,15 @@ class Decide:
     def _combined(
         self, asked: Sequence[tuple[Asking, dict[str, Any]]], said: Answers | Fault, at: int
     ) -> list[_Combined]:
-        """Each document's own decision; then anew where a package narrows the scopes of the same token elsewhere."""
+        """Each document's own decision; then anew while a package narrows the scopes of the same token elsewhere."""
         found = [self._combine(asking, document, n, said, at) for n, (asking, document) in enumerate(asked)]
-        if len(found) > 1:
-            for number, within in enumerate(left_by_others([asking for asking, _ in asked], [d for d, *_ in found])):
-                if within is not None:
-                    found[number] = self._combine(*asked[number], number, said, at, within)
+        askings: list[Asking] = [asking for asking, _ in asked]
+        before: Within = {}
+        while len(found) > 1 and (within := left_by_others(askings, [d for d, *_ in found], before)) != before:
+            for number, scopes in within.items():
+                if before.get(number) != scopes:
+                    found[number] = self._combine(*asked[number], number, said, at, scopes)
+            before = within
         return found
 
     def _combine(

@@ -109,3 +109,14 @@ def test_details_that_a_gate_alone_does_not_return_are_denied_whoever_else_asks_
     context = {**told(alice_at_api={"allow": True}, bob_at_api=bob), "authorization_details": details}
     asked = [gate(), item(gate(), user("bob")), item("s:b", user("bob"))]
     assert decisions(bridge, batch(*asked, context=context)) == [False, True, True]
+
+
+def test_what_comes_back_since_another_is_narrowed_narrows_too(bridge: RunningBridge) -> None:
+    """`s:y` keeps `s:x` out, `s:z` of another document keeps `s:y` out, and `s:x` that one."""
+    context = says(s_x=narrows("s:x", "s:y"), s_y=narrows("s:y", "s:z"), s_z=narrows("s:x", "s:z"))
+    own = item("s:z", context={**context, "own": 1})
+    for asked in ((gate(), "s:x", "s:y", own), (gate(), own, "s:y", "s:x")):
+        answers = items_of(bridge, batch(*asked, context=context))
+        names = [one if isinstance(one, str) else one["action"]["name"] for one in asked]
+        granted = {name for name, one in zip(names, answers, strict=True) if one["decision"]} - {gate()}
+        assert granted <= {"s:x"}
