@@ -43,7 +43,7 @@ class Bare:
 class Terms:
     """How a door's dialect bounds the answer; the native door's are the defaults.
 
-    `scopes`: which scopes of the document are to be answered (None: all). `targets`: every target of the batch, which
+    `scopes`: which scopes of the document are to be answered (None: all). `targets`: those of the batch that
     a limit's audience may name. `crit`: whether the caller honours critical claims. `gate_of`: the place in the batch
     of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said. `tokens`: what
     of the batch the document is about; those that share one are about the same. `gate_alone`: no scope is asked for

@@ -120,3 +120,20 @@ def test_what_comes_back_since_another_is_narrowed_narrows_too(bridge: RunningBr
         names = [one if isinstance(one, str) else one["action"]["name"] for one in asked]
         granted = {name for name, one in zip(names, answers, strict=True) if one["decision"]} - {gate()}
         assert granted <= {"s:x"}
+
+
+def test_an_audience_is_within_what_is_asked_for_on_behalf_of_the_same_subject(bridge: RunningBridge) -> None:
+    """A target that only somebody else asks for would make the token broader than the wish."""
+    elsewhere = {"allow": True, "limit": {"audience": [OTHER]}}
+    context = told(alice_at_api=elsewhere)
+    asked = [gate(), "s:a", item(gate(), user("bob"), OTHER), item("s:a", user("bob"), OTHER)]
+    assert decisions(bridge, batch(*asked, context=context)) == [False, False, True, True]
+    edge = party("workload", "edge")
+    asked = [EXCHANGE, item(EXCHANGE, edge), item(EXCHANGE, user("bob"), OTHER), item(EXCHANGE, edge, OTHER)]
+    assert decisions(bridge, batch(*asked, context=context)) == [False, True, True, True]
+    # Of the second level, and by the requesting party of the same exchange.
+    for narrowed in ("alice_at_api", "edge_at_api"):
+        asked = [EXCHANGE, item(EXCHANGE, edge), item("s:a", target=OTHER)]
+        answers = items_of(bridge, batch(*asked, context=told(**{narrowed: elsewhere})))
+        assert [one["decision"] for one in answers] == [True, True, True]
+        assert {"audience": [OTHER]} in [shaping(one) for one in answers[:2]]

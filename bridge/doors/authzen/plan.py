@@ -176,13 +176,19 @@ class _Planner:
             request["actor"] = document.actor
         terms = Terms(
             scopes=tuple(document.scopes),
-            targets=tuple(dict.fromkeys(item.resource["id"] for item in self._tuples.values())),
+            targets=self._targets(document),
             crit=bool(self._capabilities & _declared(item.context)),
             gate_of=document.borrowed,
             tokens=frozenset(document.tokens),
             gate_alone=not document.tokens & self._with_scopes,
         )
         return Asking(request, self._call, terms, Batch(self._batch_id, tuple(sorted(document.items))))
+
+    def _targets(self, document: _Document) -> tuple[str, ...]:
+        """Of the batch, those that are asked for on behalf of whom the token is about, by whichever party."""
+        subjects = {token[1:3] for token in document.tokens}
+        found = [item.resource["id"] for item in self._tuples.values() if party(item) in subjects]
+        return tuple(dict.fromkeys([*found, document.item.resource["id"]]))
 
     def _requesting_party(self, item: Tuple, opening: Opening) -> Mapping[str, Any] | None:
         """Of an exchange: the subject of the second gate; where one gate suffices, that party acts for itself."""
