@@ -35,7 +35,7 @@ from bridge.pdp.record_tuples import TupleRecorder
 from bridge.pdp.tuples import Tuples
 from bridge.ports import Engine, EngineStatus, Journal, Receipt, Record
 
-MAPPED = ("a", "b")
+MAPPED = ("a", "b", "c", "d")
 DOOR = 'authzen.resource["door"]'
 DIGEST = "d" * 64
 PACKAGES = {name: Package(name, "p.rego", 1) for name in (GATE, DOOR, *(f'issuance.scope["{s}"]' for s in MAPPED))}
