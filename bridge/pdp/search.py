@@ -5,8 +5,9 @@ type. All of it is one entry of kind `search`.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -29,6 +30,8 @@ from bridge.ports import Engine, Record
 
 AT_ONCE = 2
 """Searches about issuance that are tried side by side: decisions share the engine with them."""
+ASKED_AT_ONCE = 4
+"""Of the others, which are one query each, and quick unless a policy's rule is slow."""
 NOT_ENUMERABLE = "not_enumerable"
 Candidates = Callable[[PolicySet], Iterable[Trial]]
 Cut = Callable[[Sequence[Result]], Sequence[Result]]
@@ -65,7 +68,7 @@ class SearchRoad:
     ) -> None:
         self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
         self._mask, self._limits, self._metrics = mask, limits, metrics
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._trying, self._asking = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def __call__(self, call: Call, search: Search, cut: Cut, candidates: Candidates | None) -> Searched:
         """What is found. `cut` takes what goes out of it; `candidates`: of one about issuance."""
@@ -95,10 +98,13 @@ class SearchRoad:
         try:
             document = gather(search.document(), call, entry_id, at, self._mask, salted=self._recorder.salted)
             raw = encode(document)
-            if candidates is None:
-                found = await self._ask(search, raw, started)
-            else:
-                found = await self._try(candidates, entry_id, at, started)
+            async with self._turn(self._asking if candidates is None else self._trying, started) as mine:
+                if not mine:
+                    found = Found(code=Code.OVERLOADED, fault="other searches were not done in time")
+                elif candidates is None:
+                    found = await self._ask(search, raw, started)
+                else:
+                    found = await self._try(candidates, entry_id, at, started)
             searched = Searched(entry_id, found.results, cut(found.results), found.code, found.text)
             facts = SearchFacts(
                 call=call,
@@ -141,19 +147,25 @@ class SearchRoad:
             return Found(policy_set=policy_set, package=package, code=Code.POLICY_ERROR, fault=text)
         return Found(results, policy_set=policy_set, package=package)
 
-    async def _try(self, candidates: Candidates, entry_id: str, at: int, started: float) -> Found:
-        """Which candidates would be permitted; once more when another policy set began to decide meanwhile."""
+    @contextlib.asynccontextmanager
+    async def _turn(self, turns: asyncio.Semaphore, started: float) -> AsyncIterator[bool]:
+        """Waits for one of `turns`; False when none came in time."""
         try:
             async with asyncio.timeout_at(_loop_time(started + self._limits.evaluate_s)):
-                await self._turns.acquire()
+                await turns.acquire()
         except TimeoutError:
-            return Found(code=Code.OVERLOADED, fault="other searches were not done in time")
+            yield False
+            return
         try:
-            by = list(self._engine.accepted().values())[-1]
-            found, other = await self._try_by(by, candidates, entry_id, at, started)
-            return found if other is None else (await self._try_by(other, candidates, entry_id, at, started))[0]
+            yield True
         finally:
-            self._turns.release()
+            turns.release()
+
+    async def _try(self, candidates: Candidates, entry_id: str, at: int, started: float) -> Found:
+        """Which candidates would be permitted; once more when another policy set began to decide meanwhile."""
+        by = list(self._engine.accepted().values())[-1]
+        found, other = await self._try_by(by, candidates, entry_id, at, started)
+        return found if other is None else (await self._try_by(other, candidates, entry_id, at, started))[0]
 
     async def _try_by(
         self, policy_set: PolicySet, candidates: Candidates, entry_id: str, at: int, started: float

@@ -391,3 +391,24 @@ async def test_the_documented_policy_gives_the_claim_groups(tmp_path: Path) -> N
         found = await results(bridge, "resource", what(ALICE, member, "group", context={"audience": ["https://a"]}))
         assert found == [{"type": "group", "id": "books"}, {"type": "group", "id": "staff"}]
         assert await results(bridge, "resource", what(BOB, member, "group")) == []
+
+
+async def test_few_searches_ask_the_engine_at_once(bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take it for seconds, where a decision has a quarter of one."""
+    engine, under_way, most = bridge.bridge.engine, 0, 0
+    query = engine.query
+
+    async def slow(items: bytes, timeout_s: float) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.sleep(0.05)
+            return await query(items, timeout_s)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(engine, "query", slow)
+    found = await asyncio.gather(*(results(bridge, "resource", what(ALICE)) for _ in range(24)))
+    assert found == [by(ALICE, R1, R2)] * 24
+    assert most == 4
