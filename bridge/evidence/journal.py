@@ -14,6 +14,8 @@ from bridge.ops.metrics import Metrics
 from bridge.ports import FinishFailed, Receipt, Record
 
 MAX_PENDING = 20_000
+ANSWERS = ("decision", "evaluation", "search")
+"""Kinds of entries by which a caller is answered."""
 RECOVER_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 log = structlog.get_logger(__name__)
 
@@ -210,7 +212,7 @@ class GroupCommitJournal:
         until = now_ms()
         gap = self._gap(self._denied, until)
         overruled = [r for decided, r in owed.items() if decided in survived and r.entry["id"] not in survived]
-        left = [r.entry for r in self._doubtful if r.entry["kind"] == "decision" and r.entry["id"] in survived]
+        left = [r.entry for r in self._doubtful if _answers(r.entry) and r.entry["id"] in survived]
         # What is owed was answered otherwise, and says how.
         overruled.extend(Record(_overruled(entry, until)) for entry in left if entry["id"] not in owed)
         self._tried = gap, until, owed
@@ -246,6 +248,11 @@ def _kept_apart(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except (StopIteration, asyncio.CancelledError) as error:
         raise EvidenceUnavailable(f"defect: {type(error).__name__}") from error
+
+
+def _answers(entry: dict[str, Any]) -> bool:
+    """Whether a caller was answered by this entry, and not only by one that it goes on from."""
+    return entry["kind"] in ANSWERS and "decision_id" not in entry
 
 
 def _overruled(entry: dict[str, Any], at: int) -> dict[str, Any]:

@@ -309,3 +309,28 @@ async def test_the_same_batch_many_times_at_once(honest_bridge: LocalBridge) -> 
     assert {tuple(one["decision"] for one in reply) for reply in replies} == {(True, True, False, False, True, False)}
     batches = [entry["batch"]["id"] for entry in honest_bridge.entries()]
     assert len(set(batches)) == 20
+
+
+async def test_answers_that_a_failed_commit_left_behind_are_overruled(honest_bridge: LocalBridge) -> None:
+    """The caller was told no, or nothing at all, of a batch and of a search alike."""
+    store: Any = honest_bridge.bridge.journal._store
+    commit = store.commit
+
+    def failing(records: Any) -> Any:
+        store.commit = commit
+        commit(records)
+        raise EvidenceUnavailable("the sync failed, they say")
+
+    before = len(honest_bridge.entries())
+    store.commit = failing
+    search = {**DOOR, "subject": user(), "resource": {"type": "door"}}
+    reply, response = await asyncio.gather(
+        items(honest_bridge, BATCH), honest_bridge.session.post("/access/v1/search/resource", json=search)
+    )
+    assert [one["decision"] for one in reply] == [False] * 6
+    assert (response.status, await response.json()) == (503, {"error": "evidence_unavailable"})
+    await overruled(honest_bridge, 1)
+    entries = honest_bridge.entries()[before:]
+    answers = {e["id"] for e in entries if e["kind"] in ("decision", "evaluation", "search")}
+    assert answers
+    assert {e["decision_id"] for e in entries if e["kind"] == "overruled"} == answers

@@ -30,6 +30,7 @@ _ROLES: dict[Kind, tuple[Role, ...]] = {
     "action": ("auditor",),
 }
 _STATUS = {Code.POLICY_ERROR.value: 500, NOT_ENUMERABLE: 501}
+_NO_ENTRY = (Code.OVERLOADED, Code.EVIDENCE_UNAVAILABLE)
 _PLAIN = "searches over plain scope tuples are not served: search with the resource.type audience"
 
 
@@ -92,5 +93,6 @@ class SearchDoor:
 def _failed(searched: Searched) -> web.Response:
     status = _STATUS.get(searched.code or "", 503)
     headers = {"Retry-After": "1"} if status == 503 else None
-    text = searched.text or f"{searched.code}; the log tells more under {searched.id}"
+    where = "" if searched.code in _NO_ENTRY else f"; the log tells more under {searched.id}"
+    text = searched.text or f"{searched.code}{where}"
     return authzen_error(status, text, headers=headers)
