@@ -18,10 +18,16 @@ def canonical(value: Any) -> bytes:
 
 def exact(value: Any) -> Any:
     """`value` with every number but integers below 2^53 as `{"number": "0.5"}`, so that no reader rounds it."""
-    if isinstance(value, dict):  # nearly all members are strings: no call for those
-        return {name: item if type(item) is str else exact(item) for name, item in value.items()}
+    if isinstance(value, dict):  # nearly all members are strings or small numbers: no call for those
+        return {
+            name: item if type(item) is str or (type(item) is int and -_EXACT < item < _EXACT) else exact(item)
+            for name, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [item if type(item) is str else exact(item) for item in value]
+        return [
+            item if type(item) is str or (type(item) is int and -_EXACT < item < _EXACT) else exact(item)
+            for item in value
+        ]
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT):
         return {"number": repr(value)}
     return value

@@ -6,6 +6,7 @@ from typing import Any
 MASKED = "***"
 SECRET_NAMES = ("authorization", "cookie", "code", "device_code", "user_code")
 SECRET_SUFFIXES = ("token", "assertion", "secret", "password")
+_HOLDERS = (dict, list)
 
 
 class SecretMask:
@@ -19,10 +20,12 @@ class SecretMask:
 
     def __call__(self, value: Any, *, secret: bool = False) -> Any:
         """`value` without its secrets; the argument is left as it is."""
-        if isinstance(value, dict):  # nearly all members are strings: no call for those
+        if isinstance(value, dict):  # nearly all members are strings: no call for those, nor for numbers
             is_secret = self._is_secret
             return {
-                name: (MASKED if is_secret[name] else item) if type(item) is str else self(item, secret=is_secret[name])
+                name: (MASKED if is_secret[name] else item)
+                if type(item) is str
+                else (self(item, secret=is_secret[name]) if type(item) in _HOLDERS else item)
                 for name, item in value.items()
             }
         if isinstance(value, list):
