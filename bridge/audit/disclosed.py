@@ -12,6 +12,7 @@ from bridge.audit.chronology import decoded
 from bridge.audit.reader import Found, LogReader
 from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid
+from bridge.model.authzen import with_copies
 from bridge.model.commitment import MEMBER, Disclosure, reveal, standing_in
 from bridge.model.entry import canonical, exact
 from bridge.model.mask import covers, parse_pointer, write_pointer
@@ -84,15 +85,17 @@ def revealed(reader: LogReader, found: Found) -> dict[str, Any]:
 def holders(db: sqlite3.Connection, pointer: Pointer, values: Sequence[bytes]) -> list[int]:
     """The entries that committed to one of `values` (canonical JSON) at `pointer` into the request.
 
-    Also where a value around it was committed to as a whole, and to the same member of what a search found. Reads
-    through all that is kept: no index has the values.
+    Also where a value around it was committed to as a whole, and to the same member of an AuthZEN tuple, of what
+    AuthZEN sends in its place, and of what a search found. Reads through all that is kept: no index has the values.
     """
     found = {idx for root, tokens in _places(pointer) for idx in _holders(db, root, tokens, values)}
     return sorted(found)
 
 
 def _places(pointer: Pointer) -> list[tuple[str, Pointer]]:
-    return [("request", pointer), *([("results", ("*", *pointer[1:]))] if len(pointer) > 1 else [])]
+    results = [("results", ("*", *pointer[1:]))] if len(pointer) > 1 else []
+    copies = [("request", place) for copy in with_copies([pointer]) for place in (copy, ("tuples", "*", *copy))]
+    return [*copies, *results]
 
 
 def _holders(db: sqlite3.Connection, root: str, pointer: Pointer, values: Sequence[bytes]) -> list[int]:

@@ -18,7 +18,7 @@ from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import INDEX
 from bridge.model.entry import canonical
 
-QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception")
+QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception", "decision_tuple")
 NOT_OURS = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
@@ -113,11 +113,18 @@ class Queries:
     def clear(self, subject: str) -> int:
         """How many entries show this subject as it is, and will for ever."""
         with self._index() as index:
-            (count,) = index.execute("SELECT count(*) FROM decision WHERE subject = ?", (subject,)).fetchone()
+            shown = (
+                "SELECT idx FROM decision WHERE subject = ?1 UNION SELECT idx FROM decision_tuple WHERE subject = ?1"
+            )
+            (count,) = index.execute(f"SELECT count(*) FROM ({shown})", (subject,)).fetchone()  # noqa: S608 - fixed texts
         return int(count)
 
     def _where(self, index: sqlite3.Connection, wanted: Filter) -> tuple[str, list[Any]]:
-        return _where(index, wanted, self._behind("client", wanted.client), self._behind("subject", wanted.subject))
+        tuples = index.execute(
+            "SELECT DISTINCT idx FROM decision_tuple WHERE subject = ?", (wanted.subject,)
+        ).fetchall()
+        subject = [*self._behind("subject", wanted.subject), *(i for (i,) in tuples)]
+        return _where(index, wanted, self._behind("client", wanted.client), subject)
 
     def _behind(self, member: str, wanted: str | None) -> list[int]:
         """The entries that committed to this client's or subject's id: the query tables do not have it."""
@@ -236,6 +243,9 @@ def derive(idx: int, entry: dict[str, Any], tables: Tables) -> None:
     tables[2].extend(scopes)
     tables[3].extend(rules)
     tables[4].extend(exceptions)
+    if "tuples" in request:
+        subjects = dict.fromkeys(who(one, "subject") for one in request["tuples"])
+        tables[5].extend((subject, idx) for subject in subjects if subject is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +272,9 @@ class _Beside:
 def _where(index: sqlite3.Connection, wanted: Filter, client: list[int], subject: list[int]) -> tuple[str, list[Any]]:
     """The condition and its values; where a scope is asked for, `outcome` is that scope's own.
 
-    `client`, `subject`: entries that are about the wanted ones without showing it. A condition that few entries fit
-    drives the search; where there is none, entries are looked at from the newest on until enough of them fit.
+    `client`, `subject`: entries that are about the wanted ones without showing it, or about others, too. A condition
+    that few entries fit drives the search; where there is none, entries are looked at from the newest on until enough
+    of them fit.
     """
     parts: list[tuple[str, tuple[Any, ...]]] = []
     own = ""

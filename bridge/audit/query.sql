@@ -9,6 +9,8 @@ CREATE INDEX IF NOT EXISTS decision_time ON decision (time_ms);
 CREATE INDEX IF NOT EXISTS decision_input ON decision (input_digest) WHERE input_digest IS NOT NULL;
 CREATE TABLE IF NOT EXISTS about (decision_id TEXT NOT NULL, kind TEXT NOT NULL, idx INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS about_decision ON about (decision_id);
+CREATE TABLE IF NOT EXISTS decision_tuple (subject TEXT NOT NULL, idx INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS decision_tuple_subject ON decision_tuple (subject, idx);
 CREATE TABLE IF NOT EXISTS decision_scope (scope TEXT, client TEXT, time_ms INTEGER, outcome TEXT, idx INTEGER);
 CREATE INDEX IF NOT EXISTS decision_scope_key ON decision_scope (scope, client, idx, outcome);
 CREATE INDEX IF NOT EXISTS decision_scope_idx ON decision_scope (scope, idx, outcome);

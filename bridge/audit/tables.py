@@ -53,7 +53,7 @@ class SameTables:
             self._kept.execute("BEGIN")  # who brings the tables up to date adds to all of them at once
             seen = self._seen()
             for table in self._tables:
-                stray = f"SELECT 1 FROM {table.name} WHERE typeof(idx) <> 'integer' OR idx > ? LIMIT 1"  # noqa: S608 - our own names
+                stray = f"SELECT 1 FROM {table.source} WHERE typeof(idx) <> 'integer' OR idx > ? LIMIT 1"  # noqa: S608 - our own names
                 if table.read(1) or self._kept.execute(stray, (seen,)).fetchone():
                     self._gave_up(f"query tables: {table.name} holds a row that no entry says")
                     return
@@ -89,8 +89,10 @@ class _Table:
     def __init__(self, kept: sqlite3.Connection, name: str, upto: int) -> None:
         columns = [row[1] for row in kept.execute(f"PRAGMA table_info({name})")]
         self._kept, self.name, self._upto = kept, name, upto
+        # Tables that an older version made may lack one, and what that tells of was not in its log.
+        self.source = name if columns else "(SELECT NULL AS idx, NULL AS rowid WHERE 0)"
         self._select = (
-            f"SELECT {', '.join(columns)}, rowid FROM {name} "  # noqa: S608 - our own names
+            f"SELECT {', '.join(columns or ['idx'])}, rowid FROM {self.source} "  # noqa: S608 - our own names
             "WHERE rowid >= ? AND idx <= ? ORDER BY rowid LIMIT ?"
         )
         self._first = _FIRST

@@ -1,7 +1,9 @@
 """The log of AuthZEN requests: every item once, within bounds, hidden where it must be, and read by every command."""
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +276,36 @@ def test_the_gates_entry_names_no_other(bridge: RunningBridge) -> None:
     named = {tuple(entry["batch"]["items"]): entry["batch"].get("gate_decision") for entry in entries}
     first = next(entry["id"] for entry in entries if entry["batch"]["items"] == [0, 2])
     assert named == {(0, 2): None, (1,): None, (3,): first}
+
+
+@pytest.mark.parametrize("personal", [[], ["/subject/id", "/client/id"]])
+def test_whom_other_tuples_are_about_is_found_and_erased(tmp_path: Path, personal: list[str]) -> None:
+    """However many subjects one entry has, and whether it shows them or not."""
+    with running_bridge(tmp_path, write_saying(tmp_path / "rego"), evidence={"personal": personal}) as bridge:
+        ask(bridge, batch(door(user("nina-1")), door(user("carol-2")), context={"client_id": "client-3"}))
+        ask(bridge, batch(door(user("carol-2")), door(user("carol-2"))))
+        for subject, count in (("nina-1", 1), ("carol-2", 2), ("nobody", 0)):
+            found = bridge.cli("log", "query", "--subject", subject, "--json").stdout.splitlines()
+            assert [json.loads(line)["entry"]["kind"] for line in found] == ["evaluation"] * count
+            told = json.loads(bridge.cli("log", "erase", "--subject", subject, "--dry-run", "--json").stdout)
+            assert (told["count"], told["clear"]) == ((count, 0) if personal else (0, count))
+        if personal:
+            erase = ("log", "erase", "--reason", "asked", "--json")
+            for place in (("--path", "/client/id", "--value", "client-3"), ("--subject", "carol-2")):
+                assert json.loads(bridge.cli(*erase, *place).stdout)["count"] >= 1
+        assert bridge.cli("log", "verify").returncode == 0
+    if personal:
+        assert not any(traces(tmp_path / "evidence", ["nina-1", "carol-2", "client-3"]).values())
+
+
+def test_query_tables_of_an_older_version_are_good(tmp_path: Path) -> None:
+    """They lack what their log had nothing of, until a command brings them up to date."""
+    with running_bridge(tmp_path, write_saying(tmp_path / "rego")) as bridge:
+        bridge.cli("log", "query")
+        with closing(sqlite3.connect(bridge.evidence / "query.sqlite")) as db:
+            db.execute("DROP TABLE decision_tuple")
+        verified = bridge.cli("log", "verify")
+        assert (verified.returncode, "query tables" in verified.stdout) == (0, False), verified.stdout
+        ask(bridge, batch(door()))
+        assert "evaluation" in bridge.cli("log", "query", "--subject", "alice").stdout
+        assert bridge.cli("log", "verify").returncode == 0
