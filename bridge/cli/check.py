@@ -86,12 +86,20 @@ def _check_all(settings: Settings, report: Report) -> None:
             _describe(policy_set, report)
             _try(report, "engine", lambda: asyncio.run(_ask_engine(settings, opa, policy_set, report)))
     _check_log(settings, report)
-    if settings.authzen.metadata_key and _try(report, "metadata", lambda: MetadataDoor(settings.authzen)) is not None:
-        report.add("metadata", "good", "its key can sign")
+    _check_metadata(settings, report)
     if settings.evidence.trust:
         trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
         if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:
             report.add("witnesses", "good", f"{len(trust.witnesses)} are known, the quorum is {trust.quorum}")
+
+
+def _check_metadata(settings: Settings, report: Report) -> None:
+    if settings.authzen.metadata_key and not settings.authzen.pdp:
+        report.add(
+            "metadata", "warn", "authzen.metadata_key is set, but without authzen.pdp there is no metadata to sign"
+        )
+    elif settings.authzen.metadata_key and _try(report, "metadata", lambda: MetadataDoor(settings.authzen)) is not None:
+        report.add("metadata", "good", "its key can sign")
 
 
 def _check_personal(settings: Settings, report: Report) -> None:

@@ -142,3 +142,11 @@ def test_check_looks_at_the_key(tmp_path: Path, there: bool) -> None:
     config = write_config(tmp_path, authzen={"pdp": "https://pdp.example", "metadata_key": file})
     done = run_cli("check", "--config", config)
     assert ("good metadata" in done.stdout, "bad  metadata" in done.stdout) == (there, not there), done.stdout
+
+
+def test_a_key_that_signs_nothing_is_told(tmp_path: Path) -> None:
+    """Without an identifier there is no metadata, and the key was not even looked for."""
+    config = write_config(tmp_path, authzen={"metadata_key": str(tmp_path / "nowhere")})
+    done = run_cli("check", "--config", config)
+    assert "warn metadata: authzen.metadata_key is set, but without authzen.pdp" in done.stdout
+    assert "good metadata" not in done.stdout
