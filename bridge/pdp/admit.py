@@ -46,11 +46,11 @@ class Admission:
         self._searches -= 1
         self.leave()
 
-    def refuse(self, caller: str, door: str) -> None:
-        """Counts one denial `overloaded` for the summary entry that follows within a second."""
+    def refuse(self, caller: str, door: str, denied: int) -> None:
+        """Counts so many denials `overloaded` for the summary entry that follows within a second."""
         if not self._refused:
             self._since_ms = now_ms()
-        self._refused[caller, door] += 1
+        self._refused[caller, door] += denied
 
     async def summarize_forever(self) -> None:
         """One entry a second while there is something to tell."""

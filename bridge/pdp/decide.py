@@ -80,7 +80,7 @@ class Decide:
         ids = [uuid7(at) for _ in askings]
         call = askings[0].call
         if not self._admission.enter():
-            self._admission.refuse(call.caller, call.door)
+            self._admission.refuse(call.caller, call.door, len(askings))
             denied = [deny_all(asking.scopes, Code.OVERLOADED) for asking in askings]
             answered = [Answered(one, at, decision, None) for one, decision in zip(ids, denied, strict=True)]
         else:

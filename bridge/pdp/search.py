@@ -75,7 +75,7 @@ class SearchRoad:
         started, at = time.monotonic(), now_ms()
         entry_id = uuid7(at)
         if not self._admission.enter_search():
-            self._admission.refuse(call.caller, call.door)
+            self._admission.refuse(call.caller, call.door, 1)
             searched = Searched(entry_id, code=Code.OVERLOADED)
         else:
             try:

@@ -60,7 +60,7 @@ class Tuples:
         """What each is answered. Never raises for a fault of engine, policy or log: those are denials."""
         started, at = time.monotonic(), now_ms()
         if not self._admission.enter():
-            self._admission.refuse(call.caller, call.door)
+            self._admission.refuse(call.caller, call.door, 1)
             return [Told(q.number, permit=False, code=Code.OVERLOADED) for q in questions]
         try:
             told = await self._answer(call, batch_id, questions, at, started)

@@ -273,6 +273,14 @@ async def test_the_entry_of_other_tuples_fails_alone(honest_bridge: LocalBridge)
     assert code(reply[4]) == "evidence_unavailable"
 
 
+async def told_of_load(bridge: LocalBridge) -> dict[str, Any]:
+    async def found() -> list[dict[str, Any]]:
+        return [entry for entry in bridge.entries() if entry["kind"] == "overloaded"]
+
+    (entry,) = await until(found, 5)
+    return entry
+
+
 async def test_more_than_may_be_in_flight_is_denied(tmp_path: Path) -> None:
     policies = write_saying(tmp_path / "rego")
     async with local_bridge(tmp_path, policies, server={"max_in_flight": 1}, callers=[caller("as")]) as bridge:
@@ -280,6 +288,9 @@ async def test_more_than_may_be_in_flight_is_denied(tmp_path: Path) -> None:
         reply = await items(bridge, BATCH, headers=bearer("as"))
         assert [one["decision"] for one in reply] == [False] * 6
         assert {code(reply[n]) for n in (0, 1, 2, 4)} == {"overloaded"}
+        bridge.bridge.admission.summarize()
+        # As many as there would have been entries: two documents, and one for the other tuples.
+        assert (await told_of_load(bridge))["callers"] == [{"caller": "as", "door": "authzen", "denied": 3}]
         bridge.bridge.admission.leave()
         reply = await items(bridge, batch(gate(), "s:a"), headers=bearer("as"))
         assert [one["decision"] for one in reply] == [True, True]
