@@ -234,6 +234,8 @@ BESIDE: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     ),
     "issued": ({"decision_id": "d", "caller": "as", "scopes": ["read"], "violations": []}, (6003, 1, 1)),
     "access": ({"caller": "auditor"}, (6003, 2, 1)),
+    "search": ({"caller": "auditor", "request": {"subject": {"type": "user", "id": "u"}}}, (6003, 2, 1)),
+    "evaluation": ({"caller": "as", "exceptions": [{"path": "policy_error"}]}, (6003, 2, 4)),
     "start": ({}, (6002, 3, 1)),
     "stop": ({}, (6002, 4, 1)),
     "policy": ({}, (3004, 3, 1)),
@@ -267,6 +269,16 @@ def test_what_was_issued_against_the_decision_is_severe() -> None:
     assert event["severity_id"] == 4
     told = [(a["decision"], a["policy"]["name"]) for a in event["actor"]["authorizations"]]
     assert told == [("issued", "read"), ("issued", "pay")]
+
+
+def test_an_evaluation_tells_of_each_tuple() -> None:
+    told = [{"item": 0, "outcome": "allow"}, {"item": 2, "outcome": "deny", "code": "no_allow"}]
+    tuples = [{"resource": {"type": "door", "id": "d"}, "subject": {"type": "user", "id": "u"}}, {"resource": "***"}]
+    event = as_ocsf(entry(0, "evaluation", caller="as", request={"tuples": tuples}, decisions=told))
+    assert event["actor"]["authorizations"] == [
+        {"decision": "allowed", "policy": {"name": "door"}},
+        {"decision": "denied", "policy": {"name": "", "uid": "no_allow"}},
+    ]
 
 
 def test_the_version_is_what_was_asked_for(tmp_path: Path) -> None:

@@ -284,6 +284,8 @@ def test_whom_other_tuples_are_about_is_found_and_erased(tmp_path: Path, persona
     with running_bridge(tmp_path, write_saying(tmp_path / "rego"), evidence={"personal": personal}) as bridge:
         ask(bridge, batch(door(user("nina-1")), door(user("carol-2")), context={"client_id": "client-3"}))
         ask(bridge, batch(door(user("carol-2")), door(user("carol-2"))))
+        line = bridge.cli("log", "query", "--kind", "evaluation", "--limit", "1").stdout
+        assert " open=deny " in line
         for subject, count in (("nina-1", 1), ("carol-2", 2), ("nobody", 0)):
             found = bridge.cli("log", "query", "--subject", subject, "--json").stdout.splitlines()
             assert [json.loads(line)["entry"]["kind"] for line in found] == ["evaluation"] * count

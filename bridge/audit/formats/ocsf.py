@@ -7,7 +7,7 @@ denial, and Authentication (3002) is about who signs in.
 What is no decision:
 
 * `overruled` and `issued` are about the same call: what was really answered, what was really minted. The same class.
-* `access` is an auditor's call that reads: API Activity, Read.
+* `evaluation` (AuthZEN tuples about other things), `search` and `access` are calls that read: API Activity, Read.
 * `start` and `stop` are an Application Lifecycle (6002).
 * `policy`, `config` and `key` tell of a change in what decisions hang on: Entity Management (3004), Update.
 * `gap` and `overloaded` tell that decisions were not made or not recorded: Application Error (6008).
@@ -54,6 +54,8 @@ _KINDS: Final = {
     "decision": _Kind(_API, 1, operation="oauth.token.issue"),
     "overruled": _Kind(_API, 1, _MEDIUM, "oauth.token.issue"),
     "issued": _Kind(_API, 1, operation="oauth.token.issued"),
+    "evaluation": _Kind(_API, 2, operation="authzen.evaluation"),
+    "search": _Kind(_API, 2, operation="authzen.search"),
     "access": _Kind(_API, 2, operation="log.read"),
     "start": _Kind(_LIFECYCLE, 3),
     "stop": _Kind(_LIFECYCLE, 4),
@@ -171,10 +173,13 @@ def _outcome(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _authorizations(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One for each scope that was asked for, or minted."""
+    """One for each scope that was asked for, or minted; of an evaluation one for each tuple."""
     scopes = entry.get("scopes", {})
     if entry["kind"] == "issued":
         yield from ({"decision": "issued", "policy": {"name": scope}} for scope in scopes)
+        return
+    if entry["kind"] == "evaluation":
+        yield from _tuples(entry)
         return
     rules: dict[str, dict[str, dict[str, Any]]] = {}
     for rule in entry.get("rules", ()):
@@ -187,6 +192,17 @@ def _authorizations(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
         codes.sort(key=lambda code: (package, code) not in excused)
         decision = _DECISIONS.get(answer.get("outcome"), "unknown")
         yield {"decision": decision, "policy": _policy(scope, codes, rules.get(package, {}), entry)}
+
+
+def _tuples(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """`policy.name` is the type of the tuple's resource, whose package answers; `uid`: why not."""
+    tuples = entry.get("request", {}).get("tuples", ())
+    for one, told in zip(tuples, entry.get("decisions", ()), strict=False):
+        resource = one.get("resource")
+        name = resource.get("type") if isinstance(resource, dict) else None
+        code = {"uid": told["code"]} if "code" in told else {}
+        policy = {"name": name if isinstance(name, str) else "", **code}
+        yield {"decision": _DECISIONS.get(told.get("outcome"), "unknown"), "policy": policy}
 
 
 def _package(scope: str, spoke: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def _marks(entry: dict[str, Any]) -> str:
 def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
-    scopes = " ".join(f"{word(scope)}={outcome}" for scope, outcome in sorted(scopes_of(entry).items()))
+    asked = sorted({*scopes_of(entry).items(), *_tuples(entry)})
+    scopes = " ".join(f"{word(name)}={outcome}" for name, outcome in asked)
     violations = entry.get("violations")
     mark = "!" if entry.get("exceptions") or violations or one.overruled else " "
     wrong = "  OVERRULED: the caller was denied" if one.overruled else ""
@@ -89,6 +91,15 @@ def _line(one: Found) -> str:
     outcome = entry.get("outcome", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
     return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{wrong}"
+
+
+def _tuples(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The action of each AuthZEN tuple that no decision answers, with its outcome."""
+    told = entry.get("decisions", ())
+    for one, answer in zip(entry["request"]["tuples"] if told else (), told, strict=False):
+        action = one.get("action")
+        name = action.get("name") if isinstance(action, dict) else None
+        yield name if isinstance(name, str) else "-", answer["outcome"]
 
 
 def word(text: str) -> str:
