@@ -29,7 +29,7 @@ class SecretMask:
                 for name, item in value.items()
             }
         if isinstance(value, list):
-            return [self(item, secret=secret) if secret or type(item) is not str else item for item in value]
+            return [self(item, secret=secret) if secret or type(item) in _HOLDERS else item for item in value]
         return MASKED if secret and isinstance(value, str) else value
 
 

@@ -137,8 +137,11 @@ class TupleRecorder:
         if document is None:
             return {}
         own: dict[str, Any] = {name: value for name, value in document.items() if name not in ADDED}
-        shown: dict[str, Any] = exact(mask_pointers(own, self._mask))
-        return {name: identified(shown[name]) for name in ("subject", "action", "resource")} if short else shown
+        shown = mask_pointers(own, self._mask)
+        if short:
+            shown = {name: identified(shown[name]) for name in ("subject", "action", "resource")}
+        told: dict[str, Any] = exact(shown)
+        return told
 
 
 def _decision_json(told: Told) -> dict[str, Any]:

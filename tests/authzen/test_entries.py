@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from bridge.cli.main import cli
-from bridge.model.entry import MAX_ENTRY_BYTES, canonical
+from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact
+from bridge.model.mask import SecretMask
 from tests.authzen.asking import ask, batch, code, gate, item, items, party, post, says, user, write_saying
 from tests.faults.wire import Asked, honest, hostile_server, http
 from tests.support.bridge import RunningBridge, local_bridge, running_bridge
@@ -298,6 +300,24 @@ def test_whom_other_tuples_are_about_is_found_and_erased(tmp_path: Path, persona
         assert bridge.cli("log", "verify").returncode == 0
     if personal:
         assert not any(traces(tmp_path / "evidence", ["nina-1", "carol-2", "client-3"]).values())
+
+
+def test_a_number_costs_no_call_of_its_own() -> None:
+    """A body may have half a million of them, and all other requests wait meanwhile."""
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    many = {"context": {str(n): n for n in range(5000)}, "list": [*range(5000), True, None, "x"]}
+    sys.setprofile(count)
+    try:
+        told = exact(SecretMask()(many))
+    finally:
+        sys.setprofile(None)
+    assert told == many
+    assert calls < 100
 
 
 def test_query_tables_of_an_older_version_are_good(tmp_path: Path) -> None:
