@@ -61,6 +61,12 @@ class Personal:
         self._pointers = tuple(sorted(pointers, key=len))  # what lies within another one's value is hidden with it
         self._clients_too = any(covers(pointer, ("client", "id")) for pointer in pointers)
 
+    def values(self, document: dict[str, Any]) -> list[Any]:
+        """The personal values in `document`."""
+        found: list[Any] = []
+        replace_at(document, self._pointers, found.append)
+        return found
+
     def hiding(self, document: dict[str, Any], known: Sequence[Container[str]] = ()) -> "Hiding":
         """For one request: `document` is the whole input, unmasked; `known`: texts of the policies, so nobody's."""
         return Hiding(self._pointers, exact(document), known, None if self._clients_too else _own_id(document))

@@ -22,6 +22,7 @@ from bridge.ports import EngineStatus, Record
 KIND = "evaluation"
 ROOM = 1024
 _TEXT = 256
+_WHOLE = ("personal", "*")
 ADDED = ("id", "time", "door", "caller", "issuer", "salt")
 
 
@@ -43,7 +44,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class TupleFacts:
-    """What is known beside the answers; `documents` and their exact bytes are by item, where there is one."""
+    """What is known beside the answers; `documents` and their exact bytes are by item, where there is one.
+
+    `personal`: the personal values of the whole request, which any of its entries may repeat.
+    """
 
     call: Call
     batch: Batch
@@ -55,6 +59,7 @@ class TupleFacts:
     policy_set: PolicySet | None = None
     fault: str | None = None
     duration_us: int = 0
+    personal: Sequence[Any] = ()
 
 
 class TupleRecorder:
@@ -62,7 +67,7 @@ class TupleRecorder:
 
     def __init__(self, mask: Sequence[tuple[str, ...]] = (), personal: Sequence[tuple[str, ...]] = ()) -> None:
         self._mask = tuple(mask)
-        self._personal = Personal([("tuples", "*", *pointer) for pointer in personal]) if personal else None
+        self._personal = Personal([("tuples", "*", *p) for p in personal] + [_WHOLE]) if personal else None
 
     @property
     def salted(self) -> bool:
@@ -70,6 +75,8 @@ class TupleRecorder:
 
     def record(self, told: Sequence[Told], facts: TupleFacts) -> tuple[Record, ...]:
         """The records, the first one under `facts.entry_id`. ValueError: not even one answer alone fits an entry."""
+        if self._personal is not None and not facts.personal:
+            facts = replace(facts, personal=self._personal.values({"tuples": list(facts.documents.values())}))
         try:
             return (self._record(told, facts),)
         except ValueError:
@@ -129,7 +136,8 @@ class TupleRecorder:
     def _hiding(self, numbers: Sequence[int], facts: TupleFacts) -> Hiding:
         assert self._personal is not None  # noqa: S101 - asked by the caller
         call = {"id": facts.entry_id, "door": facts.call.door, "caller": facts.call.caller, "issuer": facts.call.issuer}
-        whole = {**call, "tuples": [facts.documents.get(n, {}) for n in numbers]}
+        tuples = [facts.documents.get(n, {}) for n in numbers]
+        whole = {**call, "tuples": tuples, "personal": list(facts.personal)}
         known = [] if facts.policy_set is None else [facts.policy_set.packages]
         return self._personal.hiding(whole, known)
 

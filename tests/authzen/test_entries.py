@@ -302,6 +302,17 @@ def test_whom_other_tuples_are_about_is_found_and_erased(tmp_path: Path, persona
         assert not any(traces(tmp_path / "evidence", ["nina-1", "carol-2", "client-3"]).values())
 
 
+def test_what_is_personal_in_one_entry_is_so_in_all_of_its_request(tmp_path: Path) -> None:
+    """A default context stands in each of them, whoever their tuples are about."""
+    people = [f"person-{n:03}" for n in range(60)]
+    with running_bridge(tmp_path, write_saying(tmp_path / "rego"), evidence={"personal": ["/subject/id"]}) as bridge:
+        told = new_entries(bridge, batch(*(door(user(one)) for one in people), context={"seen": people}))
+        assert len(told) > 1
+        assert_each_once(told, len(people))
+        assert [one for one in people if one in json.dumps(told)] == []
+        assert bridge.cli("log", "verify").returncode == 0
+
+
 def test_a_number_costs_no_call_of_its_own() -> None:
     """A body may have half a million of them, and all other requests wait meanwhile."""
     calls = 0
