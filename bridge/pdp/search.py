@@ -85,6 +85,10 @@ class SearchRoad:
         note(self._metrics.searched, search.searched, searched.code or "answered")
         return searched
 
+    def unsaid(self, call: Call, searched: Searched) -> None:
+        """The door could not make a reply of it: the caller got an error, and the log tells so."""
+        self._prover.overrule(Outcome.ALLOW, call, searched.id, None)
+
     async def _search(
         self,
         call: Call,

@@ -314,6 +314,21 @@ async def test_a_reply_that_cannot_be_made_is_overruled(
     assert {one["decision_id"] for one in told} == stand
 
 
+async def test_results_that_cannot_be_sent_are_overruled(
+    honest_bridge: LocalBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any, **named: Any) -> Any:
+        raise ValueError("defect")
+
+    monkeypatch.setattr("bridge.doors.authzen.search.SearchDoor._reply", broken)
+    search = {**DOOR, "subject": user(), "resource": {"type": "nothing"}}
+    async with honest_bridge.session.post("/access/v1/search/resource", json=search) as response:
+        assert response.status == 500
+    (told,) = await overruled(honest_bridge, 1)
+    (entry,) = [entry for entry in honest_bridge.entries() if entry["kind"] == "search"]
+    assert (told["decision_id"], told["reply"]) == (entry["id"], {"outcome": "deny", "code": None})
+
+
 async def test_the_same_batch_many_times_at_once(honest_bridge: LocalBridge) -> None:
     told = says(s_b={"deny": ["no"]})
     replies = await asyncio.gather(*(items(honest_bridge, {**BATCH, "context": told}) for _ in range(20)))

@@ -74,7 +74,12 @@ class SearchDoor:
         searched = await self._road(call, search, cut, trials)
         if searched.code is not None:
             return _failed(searched)
-        return web.Response(body=encode(self._reply(caller, search, cut, searched)), content_type="application/json")
+        try:
+            body = encode(self._reply(caller, search, cut, searched))
+        except Exception:
+            self._road.unsaid(call, searched)
+            raise
+        return web.Response(body=body, content_type="application/json")
 
     def _is_plain(self, search: Search) -> bool:
         """Whether evaluations of what may be found would be answered as scopes, which no rule here knows."""
