@@ -51,6 +51,17 @@ class PolicyMismatch(EngineFault):
     """The answer carries the digest of a policy set that the bridge has not accepted."""
 
 
+class SourceFailed(BridgeError):
+    """A source gave no usable answer; the text holds nothing of key, value or credentials.
+
+    `alive`: it did answer, so that asking for another key may help.
+    """
+
+    def __init__(self, text: str, *, alive: bool = False) -> None:
+        super().__init__(text)
+        self.alive = alive
+
+
 class EvidenceUnavailable(BridgeError):
     """The log cannot take an entry; nothing may be granted."""
 

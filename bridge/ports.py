@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from bridge.errors import BridgeError
 from bridge.model.commitment import Disclosure
 from bridge.model.policy import PolicySet
+from bridge.model.source import Declared, Key, SourceAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,23 @@ class Engine(Protocol):
         """Digest -> set, for every set whose answers may be used."""
 
     def status(self) -> EngineStatus: ...
+
+    async def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """An external system whose answers policies may use. Its address is fixed by the configuration."""
+
+    declared: Declared
+
+    async def start(self) -> None:
+        """ConfigFault when its credentials cannot be used. A source that is down is no fault here."""
+
+    async def ask(self, key: Key, until: float) -> SourceAnswer:
+        """The answer for these key values, by `until` (time.monotonic); never raises for a fault of the source."""
+
+    def trouble(self) -> str | None:
+        """Why it cannot be asked now, for operators; None when all is well, as far as is known."""
 
     async def close(self) -> None: ...
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from bridge.config.settings import EngineSection, Settings
+from bridge.config.sources import SourceSection
 from bridge.doors import log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
@@ -33,13 +34,28 @@ from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
 from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
-from bridge.ports import Engine
+from bridge.ports import Engine, Source
+from bridge.sources.fetch import FetchedSource
+from bridge.sources.file import FileSource
+from bridge.sources.http import HttpFetcher
 
 ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
     "managed": lambda _, opa: ManagedOpa(opa),
     "opa": lambda engine, _: OpaServer(engine.url),
 }
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
+
+
+def _over_http(section: SourceSection) -> Source:
+    return FetchedSource(section.declared(), HttpFetcher(section), section.timeout_ms / 1000)
+
+
+SOURCES: dict[str, Callable[[SourceSection], Source]] = {
+    "http": _over_http,
+    "https": _over_http,
+    "file": lambda section: FileSource(section.declared(), Path(section.file)),
+}
+"""Scheme of `sources.url` -> how it is made, from its section."""
 
 
 class Door(Protocol):

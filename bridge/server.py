@@ -33,6 +33,7 @@ from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Limits
 from bridge.pdp.decide import Decide
+from bridge.pdp.enrich import Enrich
 from bridge.pdp.issued import Issued
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
@@ -42,7 +43,7 @@ from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.watch import PolicyWatch
-from bridge.registry import DOORS, ENGINES, Parts
+from bridge.registry import DOORS, ENGINES, SOURCES, Parts
 from bridge.tlog.note import VerifierKey
 
 GRACE_S = 5.0
@@ -86,7 +87,10 @@ class Bridge:
         mask = SecretMask(server.secret_names, server.secret_suffixes)
         ceiling_s = settings.policy.max_token_lifetime_s
         limits = Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, ceiling_s)
-        self.decide = Decide(self.engine, self.admission, Recorder(*hidden), prover, mask, limits, self.metrics)
+        self.sources = [SOURCES[section.scheme](section) for section in settings.sources]
+        enrich = Enrich(self.sources, mask, self.metrics)
+        recorder = Recorder(*hidden)
+        self.decide = Decide(self.engine, self.admission, recorder, prover, mask, limits, self.metrics, enrich)
         self.tuples = Tuples(self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics)
         search_s = settings.authzen.search_deadline_ms / 1000
         self.search = SearchRoad(
@@ -118,16 +122,19 @@ class Bridge:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Opens the log, loads the policies, starts the engine."""
+        """Opens the log, loads the policies, starts the engine and the sources."""
         await in_thread(require_version, self._opa)
         await self.journal.start()
         try:
+            for source in self.sources:
+                await source.start()
             if self.publication is not None:
                 await self.publication.start()
             await self.chronicle.start({"version": __version__, "worker": self._worker})
             await self.policies.start()
             await self.chronicle.changed()
         except BaseException:
+            await self._close_sources()
             await self.engine.close()
             await self.journal.close()
             if self.publication is not None:
@@ -185,8 +192,9 @@ class Bridge:
         return found
 
     def warnings(self) -> list[str]:
-        """Decisions are made, but not by what lies on disk."""
+        """Decisions are made, but not by what lies on disk, or without what a source would say."""
         found = [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
+        found += [f"source {s.declared.name}: {text}" for s in self.sources if (text := s.trouble()) is not None]
         return found + (self.publication.warnings() if self.publication is not None else [])
 
     def _state(self) -> dict[str, dict[str, Any]]:
@@ -230,7 +238,12 @@ class Bridge:
         await self.journal.close()
         if self.publication is not None:
             await self.publication.close()
+        await self._close_sources()
         await self.engine.close()
+
+    async def _close_sources(self) -> None:
+        for source in self.sources:
+            await source.close()
 
 
 async def refuse_foreign_log(settings: Settings) -> None:

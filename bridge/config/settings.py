@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from bridge.config.authzen import AuthzenSection
 from bridge.config.section import Label, Section
+from bridge.config.sources import SourceSection
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
 from bridge.tlog.note import VerifierKey
@@ -151,6 +152,7 @@ class Settings(BaseSettings):
     log: LogSection = LogSection()
     authzen: AuthzenSection = AuthzenSection()
     callers: tuple[CallerSection, ...] = ()
+    sources: tuple[SourceSection, ...] = Field(default=(), max_length=32)
 
     @classmethod
     @override
@@ -191,6 +193,13 @@ class Settings(BaseSettings):
         if any(caller.tls_san for caller in self.callers) and not server.client_ca:
             raise ValueError("callers: tls_san needs server.client_ca")
         return self
+
+    @field_validator("sources")
+    @classmethod
+    def _named_once(cls, sources: tuple[SourceSection, ...]) -> tuple[SourceSection, ...]:
+        if len({source.name for source in sources}) != len(sources):
+            raise ValueError("every name may stand once")
+        return sources
 
 
 def is_loopback(host: str) -> bool:
@@ -240,7 +249,7 @@ def _describe(error: dict[str, Any]) -> str:
     elif error["type"] == "tuple_type":
         text = "must be a list"
     elif error["type"] == "model_type":
-        text = f"must be a table, as in {'[[callers]]' if section == 'callers' else f'[{section}]'}"
+        text = f"must be a table, as in {f'[[{section}]]' if section in ('callers', 'sources') else f'[{section}]'}"
     return f"{key}: {text}" if key else text
 
 

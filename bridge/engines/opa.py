@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 
-from bridge.engines._breaker import Breaker
 from bridge.engines._data_api import DataApi
 from bridge.engines._sets import AcceptedSets
 from bridge.errors import EngineFault, EngineUnavailable, EvaluationFailed
 from bridge.model.policy import PolicySet
+from bridge.ops.breaker import Breaker
 from bridge.ports import EngineStatus
 
 PROBE_INTERVAL_S = 1.0

@@ -40,6 +40,7 @@ class Code(StrEnum):
     INEXPRESSIBLE = "inexpressible"
     NOT_SHOWN = "not_shown"
     UNMAPPED_RESOURCE = "unmapped_resource"
+    SOURCE_FAILED = "source_failed"
     POLICY_MISMATCH = "policy_mismatch"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     DEADLINE = "deadline"

@@ -43,10 +43,16 @@ class Metrics:
         )
         self._steps = Histogram(
             "issuance_step_seconds",
-            "Time by step: engine, record, sync.",
+            "Time by step: sources, engine, record, sync.",
             ["step"],
             registry=registry,
             buckets=_BUCKETS,
+        )
+        self._sources = Counter(
+            "issuance_source_answers",
+            "What external sources came to, by source and status: fresh, stale, failed, absent.",
+            ["source", "status"],
+            registry=registry,
         )
         self._refused = Counter(
             "issuance_refused_calls", "Calls refused at the door, by reason.", ["reason"], registry=registry
@@ -125,6 +131,9 @@ class Metrics:
 
     def searched(self, search: str, result: str) -> None:
         self._searches.labels(search, result).inc()
+
+    def source(self, name: str, status: str) -> None:
+        self._sources.labels(name, status).inc()
 
     def step(self, name: str, seconds: float) -> None:
         self._step(name).observe(seconds)

@@ -30,6 +30,11 @@ class Limits:
         return self.deadline_s - min(0.25, self.deadline_s / 4)
 
     @property
+    def enrich_s(self) -> float:
+        """When sources are no longer waited for: a whole query must have its time after them."""
+        return max(self.evaluate_s - self.query_s, self.evaluate_s / 2)
+
+    @property
     def give_up_s(self) -> float:
         """When an engine is no longer waited for that does not keep to its deadlines."""
         return (self.evaluate_s + self.deadline_s) / 2

@@ -1,4 +1,4 @@
-"""The road of a request: admit, gather, evaluate, combine, record, prove. Read this page first.
+"""The road of a request: admit, gather, enrich, evaluate, combine, record, prove. Read this page first.
 
 A request is one question (native door), or a batch of them and of other tuples (AuthZEN): one query, and an entry for
 each document. A denial is a value and comes back as a decision. A fault is an exception, and here every fault becomes
@@ -23,6 +23,7 @@ from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
 from bridge.pdp.combine import Question, combine
+from bridge.pdp.enrich import Enrich, Informed, uses_of, without_failed
 from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
@@ -43,6 +44,8 @@ class Answered:
     receipt: Receipt | None
 
 
+_Asked = tuple[Asking, dict[str, Any], Informed]
+"""A question, its input document, and what sources said about it."""
 _Combined = tuple[Decision, Verdicts | None, str | None]
 """A decision, by which verdicts, and what to tell the operator of a fault."""
 
@@ -67,9 +70,10 @@ class Decide:
         mask: SecretMask,
         limits: Limits,
         metrics: Metrics,
+        enrich: Enrich,
     ) -> None:
         self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
-        self._mask, self._limits, self._metrics = mask, limits, metrics
+        self._mask, self._limits, self._metrics, self._enrich = mask, limits, metrics, enrich
 
     async def __call__(self, askings: Sequence[Asking]) -> list[Answered]:
         """The decision on each of `askings`, which come from one call and are put to the engine as one query.
@@ -118,6 +122,9 @@ class Decide:
             gather(asking.request, asking.call, one, at, self._mask, salted=salted)
             for asking, one in zip(askings, ids, strict=True)
         ]
+        uses = [uses_of(asking) for asking in askings]
+        until = started + self._limits.enrich_s
+        informed = await self._enrich(list(zip(documents, uses, strict=True)), until)
         raw = [encode(document) for document in documents]
         asked = time.monotonic()
         asks = [
@@ -128,7 +135,7 @@ class Decide:
         engine_s = time.monotonic() - asked
         note(self._metrics.step, "engine", engine_s)
         engine, judged = self._engine.status(), list[_Judged]()
-        found = self._combined(list(zip(askings, documents, strict=True)), said, at)
+        found = self._combined(list(zip(askings, documents, informed, strict=True)), said, at)
         for number, (asking, document) in enumerate(zip(askings, documents, strict=True)):
             decision, verdicts, fault = found[number]
             at_gate = asking.terms.gate_of
@@ -143,36 +150,35 @@ class Decide:
                 gate_decision=None if at_gate is None else ids[at_gate],
                 verdicts=verdicts,
                 fault=fault,
+                informed=informed[number],
                 duration_us=int((time.monotonic() - started) * 1e6),
                 engine_us=int(engine_s * 1e6),
             )
             judged.append(_Judged(*self._recorder.record(decision, facts)))
         return judged
 
-    def _combined(
-        self, asked: Sequence[tuple[Asking, dict[str, Any]]], said: Answers | Fault, at: int
-    ) -> list[_Combined]:
+    def _combined(self, asked: Sequence[_Asked], said: Answers | Fault, at: int) -> list[_Combined]:
         """Each document's own decision; then anew while a package narrows the scopes of the same token elsewhere."""
-        found = [self._combine(asking, document, n, said, at) for n, (asking, document) in enumerate(asked)]
-        askings: list[Asking] = [asking for asking, _ in asked]
+        found = [self._combine(asked, n, said, at) for n in range(len(asked))]
+        askings: list[Asking] = [asking for asking, *_ in asked]
         before: Within = {}
         while len(found) > 1 and (within := left_by_others(askings, [d for d, *_ in found], before)) != before:
             for number, scopes in within.items():
                 if before.get(number) != scopes:
-                    found[number] = self._combine(*asked[number], number, said, at, scopes)
+                    found[number] = self._combine(asked, number, said, at, scopes)
             before = within
         return found
 
     def _combine(
         self,
-        asking: Asking,
-        document: dict[str, Any],
+        asked: Sequence[_Asked],
         number: int,
         said: Answers | Fault,
         at: int,
         within: frozenset[str] | None = None,
     ) -> _Combined:
         """The decision by policy; or the denial that stands for a fault, with what to tell the operator."""
+        asking, document, informed = asked[number]
         scopes, terms = asking.scopes, asking.terms
         if isinstance(said, Fault):
             return deny_all(scopes, said.code), None, said.text
@@ -181,8 +187,10 @@ class Decide:
         except EngineTimeout as error:
             return deny_all(scopes, Code.DEADLINE), None, str(error)
         try:
+            at_gate = informed if terms.gate_of is None else asked[terms.gate_of][2]
+            counting = without_failed(verdicts, at_gate, informed)
             question = Question(document, at, self._limits.max_token_lifetime_s, terms, within)
-            return combine(question, verdicts.gate, verdicts.scopes), verdicts, None
+            return combine(question, counting.gate, counting.scopes), verdicts, None
         except Exception as error:
             log.exception("merging_defect", decision_id=document["id"])
             return deny_all(scopes, Code.POLICY_ERROR), verdicts, f"defect: {type(error).__name__}"

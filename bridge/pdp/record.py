@@ -14,6 +14,7 @@ from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import Finding, Verdict
 from bridge.pdp import details
+from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch
 from bridge.ports import EngineStatus, Record
@@ -36,6 +37,7 @@ class Facts:
     gate_decision: str | None = None
     verdicts: Verdicts | None = None
     fault: str | None = None
+    informed: Informed = UNINFORMED
     duration_us: int = 0
     engine_us: int = 0
 
@@ -118,7 +120,7 @@ class Recorder:
             "time": document["time"],
             "door": document["door"],
             "caller": document["caller"],
-            "request": exact(mask_pointers(dict(document), self._mask)),
+            "request": exact(mask_pointers(_without_values(document), self._mask)),
             "input_digest": digest.hex(),
             "outcome": decision.outcome.value,
             "granted_scopes": list(decision.granted_scopes),
@@ -131,7 +133,7 @@ class Recorder:
             "reply": {"outcome": decision.outcome.value, "code": _reply_code(decision, verdicts)},
             "rules": _rules(verdicts) if verdicts else [],
             "exceptions": _exceptions(decision, facts),
-            "sources": [],
+            "sources": list(facts.informed.sources),
             "engine": {"kind": facts.engine.kind, "version": facts.engine.version},
             "duration_us": facts.duration_us,
             "engine_us": facts.engine_us,
@@ -144,6 +146,11 @@ class Recorder:
             gate = {} if facts.gate_decision is None else {"gate_decision": facts.gate_decision}
             entry["batch"] = {**batch_json(facts.batch), **gate}
         return hiding.places(entry) if hiding else entry
+
+
+def _without_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What sources said is kept in the input document alone, where it can be erased; the entry has its digests."""
+    return {name: value for name, value in document.items() if name != "sources"}
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:
@@ -229,7 +236,7 @@ def rule_json(name: str, package: Package | None, effect: str, code: str) -> dic
 
 def _exceptions(decision: Decision, facts: Facts) -> list[dict[str, Any]]:
     """The exception paths that were taken; an empty list means: looked, there was none."""
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = list(facts.informed.exceptions)
     if facts.fault is not None:
         code = decision.findings[0].code if decision.findings else Code.ENGINE_UNAVAILABLE
         found.append({"path": "fail_closed", "code": code, "message": facts.fault[:500]})

@@ -28,6 +28,7 @@ from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Limits
 from bridge.pdp.decide import Decide
+from bridge.pdp.enrich import Enrich
 from bridge.pdp.gather import Call
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
@@ -113,7 +114,7 @@ class World:
     async def ask(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         engine, journal, metrics, mask = cast("Engine", self), cast("Journal", self), Metrics(), SecretMask()
         admission, prover, limits = Admission(9, journal), Prover(journal, metrics), Limits(60, 60)
-        decide = Decide(engine, admission, Recorder(), prover, mask, limits, metrics)
+        decide = Decide(engine, admission, Recorder(), prover, mask, limits, metrics, Enrich([], mask, metrics))
         tuples = Tuples(engine, admission, TupleRecorder(), prover, mask, limits, metrics)
         caller = AuthenticatedCaller("as", ALL_ROLES, "iss")
         evaluate = Evaluate(decide, tuples, Sort(AuthzenSection()), None)

@@ -20,7 +20,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,14 @@ def write_config(folder: Path, policies: Path | None = None, **sections: Any) ->
         "evidence": {"path": str(folder / "evidence")},
         "log": {"format": "json"},
     }
-    callers: Sequence[Mapping[str, Any]] = sections.pop("callers", ())
+    tables = {name: sections.pop(name, ()) for name in ("callers", "sources")}
     lines: list[str] = []
     for section in (*base, *(name for name in sections if name not in base)):
         lines.append(f"[{section}]")
         lines.extend(_toml({**base.get(section, {}), **sections.get(section, {})}))
-    for table in callers:
-        lines.append("[[callers]]")
-        lines.extend(_toml(table))
+    for name, rows in tables.items():
+        for row in rows:
+            lines.extend([f"[[{name}]]", *_toml(row)])
     file = folder / "bridge.toml"
     file.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return file

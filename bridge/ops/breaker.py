@@ -40,5 +40,5 @@ class Breaker:
             self._opened_at = self._clock()
 
     def abandoned(self) -> None:
-        """The call was given up by the caller: it says nothing about the engine."""
+        """The call was given up by the caller: it says nothing about who was called."""
         self._probing = False
