@@ -101,6 +101,7 @@ class Bridge:
             mask,
             Limits(search_s, search_s, ceiling_s),
             self.metrics,
+            enrich,
         )
         digest = keys.token_digest(Path(evidence.path))
         self.issued = Issued(self.journal, digest, server.deadline_ms / 1000, self.metrics)

@@ -70,7 +70,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class SourceAnswer:
-    """What became of one question. `error` is for operators, and holds nothing of key, value or credentials."""
+    """What became of one question. `error` is for operators, and holds nothing of key, value or credentials.
+
+    `keyless`: it was not asked, since the request lacks a value of its key.
+    """
 
     source: Declared
     status: Status
@@ -78,6 +81,7 @@ class SourceAnswer:
     age_ms: int | None = None
     error: str | None = None
     size: int = 0
+    keyless: bool = False
 
     @property
     def denies(self) -> bool:

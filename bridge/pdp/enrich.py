@@ -28,15 +28,18 @@ MAX_MESSAGE = 200
 class Informed:
     """What the sources of one document said.
 
-    `sources` and `exceptions`: as its entry has them. `denies`: what may not be granted, since a source failed.
+    `sources` and `exceptions`: as its entry has them. `denies`: what may not be granted, since a source failed;
+    `failed`: one of them did so for another reason than that the request has no key for it.
     """
 
     sources: tuple[dict[str, Any], ...] = ()
     exceptions: tuple[dict[str, Any], ...] = ()
     denies: frozenset[Use] = frozenset()
+    failed: bool = False
 
 
 UNINFORMED = Informed()
+"""This very value stands for a document that was left as it was."""
 
 
 @dataclass(slots=True)
@@ -97,7 +100,7 @@ class Enrich:
     @staticmethod
     def _answer(source: Source, key: Key | str, answers: Mapping[tuple[Source, Key], SourceAnswer]) -> SourceAnswer:
         if isinstance(key, str):
-            return fall_back(source.declared, None, 0, key)
+            return replace(fall_back(source.declared, None, 0, key), keyless=True)
         return answers[source, key]
 
     def _inform(self, wanted: _Wanted, found: Sequence[SourceAnswer]) -> Informed:
@@ -118,7 +121,29 @@ class Enrich:
             if answer.error is not None:
                 exceptions.append(_exception(answer))
         document["sources"] = told
-        return Informed(tuple(entries), tuple(exceptions), frozenset(denies))
+        failed = any(answer.denies and not answer.keyless for answer in found)
+        return Informed(tuple(entries), tuple(exceptions), frozenset(denies), failed)
+
+
+def summed(informed: Iterable[Informed]) -> Informed:
+    """For an entry about many documents: `count` of them for each source and status, and each exception once."""
+    counts: dict[tuple[str, str], dict[str, Any]] = {}
+    exceptions: dict[tuple[str, str], dict[str, Any]] = {}
+    failed = False
+    for one in informed:
+        failed = failed or one.failed
+        for told in one.sources:
+            kept = counts.setdefault(
+                (told["name"], told["status"]), {**{k: told[k] for k in ("name", "owner", "status")}, "count": 0}
+            )
+            kept["count"] += told.get("count", 1)
+        for told in one.exceptions:
+            exceptions.setdefault((told["source"], told["path"]), told)
+    return Informed(
+        tuple(counts[key] for key in sorted(counts)),
+        tuple(exceptions[key] for key in sorted(exceptions)),
+        failed=failed,
+    )
 
 
 def uses_of(asking: Asking) -> list[Use]:

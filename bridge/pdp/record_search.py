@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.model.decision import Code
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, exact
 from bridge.model.mask import mask_pointers
 from bridge.model.personal import SALT, Hiding, Personal
 from bridge.model.policy import PolicySet
 from bridge.model.search import RULES, Result, Search
 from bridge.model.times import rfc3339
+from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.gather import Call
 from bridge.pdp.record import rule_json
 from bridge.pdp.record_tuples import ADDED, ROOM, identified
@@ -23,7 +25,8 @@ KIND = "search"
 class Found:
     """What a search came to. `code`: why to nothing; `fault` is for operators, `text` may be sent back.
 
-    `package`: the one that was asked. `tried`: how many questions about issuance were, instead.
+    `package`: the one that was asked. `tried`: how many questions about issuance were, instead;
+    `informed`: by which sources.
     """
 
     results: Sequence[Result] = ()
@@ -33,6 +36,7 @@ class Found:
     code: str | None = None
     fault: str | None = None
     text: str | None = None
+    informed: Informed = UNINFORMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class SearchRecorder:
             "results": shown,
             "rules": _rules(found, facts.search),
             "exceptions": _exceptions(found),
-            "sources": [],
+            "sources": list(found.informed.sources),
             "engine": {"kind": facts.engine.kind, "version": facts.engine.version},
             "duration_us": facts.duration_us,
         }
@@ -142,8 +146,9 @@ def _rules(found: Found, search: Search) -> list[dict[str, Any]]:
 
 
 def _exceptions(found: Found) -> list[dict[str, Any]]:
-    if found.fault is None:
-        return []
+    taken = list(found.informed.exceptions)
+    if found.fault is None or found.code == Code.SOURCE_FAILED:
+        return taken
     path = "policy_error" if found.code == "policy_error" else "fail_closed"
     package = {} if found.package is None else {"package": found.package}
-    return [{"path": path, "code": found.code, **package, "message": found.fault[:500]}]
+    return [*taken, {"path": path, "code": found.code, **package, "message": found.fault[:500]}]

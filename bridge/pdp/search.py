@@ -21,6 +21,7 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
+from bridge.pdp.enrich import Enrich
 from bridge.pdp.evaluate import Ask
 from bridge.pdp.gather import Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
@@ -65,9 +66,10 @@ class SearchRoad:
         mask: SecretMask,
         limits: Limits,
         metrics: Metrics,
+        enrich: Enrich,
     ) -> None:
         self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
-        self._mask, self._limits, self._metrics = mask, limits, metrics
+        self._mask, self._limits, self._metrics, self._enrich = mask, limits, metrics, enrich
         self._trying, self._asking = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def __call__(self, call: Call, search: Search, cut: Cut, candidates: Candidates | None) -> Searched:
@@ -175,15 +177,22 @@ class SearchRoad:
         self, policy_set: PolicySet, candidates: Candidates, entry_id: str, at: int, started: float
     ) -> tuple[Found, PolicySet | None]:
         """What is found, and which set has answered instead of `policy_set`."""
-        trying = Trying(self._engine, self._mask, self._limits, policy_set, entry_id, at, started)
+        trying = Trying(self._engine, self._enrich, self._mask, self._limits, policy_set, entry_id, at, started)
         try:
             results = await trying(candidates(policy_set))
         except NotEnumerable as error:
             return Found(policy_set=policy_set, code=NOT_ENUMERABLE, text=str(error)), None
         if isinstance(results, Fault):
-            found = Found(policy_set=policy_set, code=results.code, fault=results.text, tried=trying.tried)
+            found = Found(
+                policy_set=policy_set,
+                code=results.code,
+                fault=results.text,
+                tried=trying.tried,
+                informed=trying.informed,
+            )
             return found, trying.answered
-        return Found(sorted(results, key=key_of), policy_set=policy_set, tried=trying.tried), None
+        results = sorted(results, key=key_of)
+        return Found(results, policy_set=policy_set, tried=trying.tried, informed=trying.informed), None
 
 
 def _loop_time(monotonic: float) -> float:

@@ -13,6 +13,7 @@ from bridge.model.policy import PolicySet
 from bridge.model.scope import is_scope_token
 from bridge.pdp.ask import Fault, Limits, ask
 from bridge.pdp.combine import Question, combine
+from bridge.pdp.enrich import UNINFORMED, Enrich, Informed, summed, without_failed
 from bridge.pdp.evaluate import Answers, Ask
 from bridge.pdp.gather import Asking, encode, gather
 from bridge.ports import Engine
@@ -40,14 +41,19 @@ class Trial:
     failure: str | None = None
 
 
+_Tried = tuple[Trial, Way, dict[str, Any], bytes, Informed]
+"""A candidate, the question about it, that question's document, and what sources said about it."""
+
+
 @dataclass(slots=True)
 class Trying:
     """One run over all candidates, by one policy set; `tried` counts its documents.
 
-    `answered`: the set that has answered, where it was another one.
+    `answered`: the set that has answered, where it was another one. `informed`: by which sources.
     """
 
     engine: Engine
+    enrich: Enrich
     mask: SecretMask
     limits: Limits
     policy_set: PolicySet
@@ -56,6 +62,7 @@ class Trying:
     started: float
     tried: int = 0
     answered: PolicySet | None = None
+    informed: Informed = UNINFORMED
     _found: list[Mapping[str, Any]] = field(default_factory=list)
     _failed: list[str] = field(default_factory=list)
 
@@ -64,15 +71,18 @@ class Trying:
         pending = deque(trials)
         while chunk := await self._next(pending):
             self.tried += len(chunk)
+            if self.informed.failed:  # to leave those candidates out would be a part of the answer
+                text = next((e["message"] for e in self.informed.exceptions if e["path"] == "fail_closed"), "")
+                return Fault(Code.SOURCE_FAILED, text)
             if (fault := await self._ask(chunk, pending)) is not None:
                 return fault
         if self._failed:
             return Fault(Code.POLICY_ERROR, self._failed[0])
         return self._found
 
-    async def _next(self, pending: deque[Trial]) -> list[tuple[Trial, Way, dict[str, Any], bytes]]:
+    async def _next(self, pending: deque[Trial]) -> list[_Tried]:
         """The next question about each of so many candidates; one that has none left is not permitted."""
-        chunk: list[tuple[Trial, Way, dict[str, Any], bytes]] = []
+        chunk: list[_Tried] = []
         size = 0
         while pending and len(chunk) < CHUNK and size < CHUNK_BYTES:
             trial = pending.popleft()
@@ -84,12 +94,21 @@ class Trying:
             document = gather(asking.request, asking.call, self.entry_id, self.time_ms, self.mask)
             raw = encode(document)
             size += len(raw)
-            chunk.append((trial, way, document, raw))
+            chunk.append((trial, way, document, raw, UNINFORMED))
             await _turn(len(chunk))
-        return chunk
+        return await self._enriched(chunk)
 
-    async def _ask(self, chunk: list[tuple[Trial, Way, dict[str, Any], bytes]], pending: deque[Trial]) -> Fault | None:
-        asks = [Ask(raw, scopes=tuple(filter(is_scope_token, _scopes(way)))) for _, way, _, raw in chunk]
+    async def _enriched(self, chunk: list[_Tried]) -> list[_Tried]:
+        """With what the sources say that each candidate's question uses."""
+        asked = [(document, (None, *_scopes(way))) for _, way, document, *_ in chunk]
+        informed = await self.enrich(asked, self.started + self.limits.evaluate_s)
+        if all(one is UNINFORMED for one in informed):
+            return chunk
+        self.informed = summed([self.informed, *informed])
+        return [(t, w, document, encode(document), i) for (t, w, document, *_), i in zip(chunk, informed, strict=True)]
+
+    async def _ask(self, chunk: list[_Tried], pending: deque[Trial]) -> Fault | None:
+        asks = [Ask(raw, scopes=tuple(filter(is_scope_token, _scopes(way)))) for _, way, _, raw, _ in chunk]
         said = await ask(self.engine, asks, self.limits, self.started)
         if isinstance(said, Fault):
             return said
@@ -97,9 +116,9 @@ class Trying:
             self.answered = said.policy_set
             return Fault(Code.POLICY_MISMATCH, "the policy set changed during the search")
         failures = 0
-        for number, (trial, way, document, _) in enumerate(chunk):
+        for number, (trial, way, document, _, informed) in enumerate(chunk):
             try:
-                permitted, failure = self._permitted(way, document, said, number)
+                permitted, failure = self._permitted(way, document, informed, said, number)
             except EngineTimeout as error:
                 return Fault(Code.DEADLINE, str(error))
             if failure is not None:
@@ -112,7 +131,9 @@ class Trying:
         # Nothing but failures: the gate itself fails, and asking on would only take until the deadline.
         return Fault(Code.POLICY_ERROR, chunk[0][0].failure or "") if failures == CHUNK else None
 
-    def _permitted(self, way: Way, document: Mapping[str, Any], said: Answers, number: int) -> tuple[bool, str | None]:
+    def _permitted(
+        self, way: Way, document: Mapping[str, Any], informed: Informed, said: Answers, number: int
+    ) -> tuple[bool, str | None]:
         """Whether it is, and which package failed, if any did. EngineTimeout: it cannot be said."""
         failure = None
         asked = tuple(filter(is_scope_token, _scopes(way)))
@@ -123,7 +144,8 @@ class Trying:
                     raise EngineTimeout(f"{verdict.package}: {verdict.error}")
                 failure = f"{verdict.package}: {verdict.error}"
         question = Question(document, self.time_ms, self.limits.max_token_lifetime_s, way.asking.terms)
-        decision = combine(question, verdicts.gate, verdicts.scopes)
+        counting = without_failed(verdicts, informed, informed)
+        decision = combine(question, counting.gate, counting.scopes)
         permitted = way.scope is None or decision.scopes[way.scope].outcome is Outcome.ALLOW
         return permitted and decision.gate.outcome is Outcome.ALLOW, failure
 

@@ -1,0 +1,124 @@
+"""Sources behind the AuthZEN doors: each document of a batch has its own, equal keys are asked once; searches too."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.authzen.searching import results, searched, searches
+from tests.support.bridge import LocalBridge, local_bridge
+from tests.support.policies import write_policies
+from tests.support.sources import source, source_server, text
+
+A = "https://a.example"
+GATE = "issue:access_token:client_credentials"
+POLICIES = {
+    "issuance.gate": 'allow contains {"code": "open"}',
+    "issuance.scope.seen": 'allow contains {"code": "managed"} if input.sources.posture.value.managed',
+    "issuance.scope.other": 'allow contains {"code": "always"}',
+}
+CLIENTS = {
+    name: {"grant_types": ["client_credentials"], "scopes": ["seen", "other"], "audience": [A]} for name in "abc"
+}
+DATA = {"registry": {"clients": {"local": CLIENTS}}}
+
+
+def tuples(client: str, *actions: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject": {"type": "client", "id": client},
+            "action": {"name": action},
+            "resource": {"type": "audience", "id": A},
+        }
+        for action in (GATE, *actions)
+    ]
+
+
+async def decisions(bridge: LocalBridge, items: list[dict[str, Any]]) -> list[bool]:
+    async with bridge.session.post("/access/v1/evaluations", json={"evaluations": items}) as response:
+        assert response.status == 200
+        return [item["decision"] for item in (await response.json())["evaluations"]]
+
+
+async def test_each_document_of_a_batch_has_its_own_answer(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES)
+    async with source_server({"a": {"managed": True}, "b": {"managed": False}}) as server:
+        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
+            items = [*tuples("a", "seen", "other"), *tuples("b", "seen", "other")]
+            assert await decisions(bridge, items) == [True, True, True, True, False, True]
+            assert sorted(key["/client/id"] for key in server.asked) == ["a", "b"]
+            entries = await asyncio.to_thread(bridge.entries)
+            assert [len(entry["sources"]) for entry in entries] == [1, 1]
+            assert entries[0]["sources"][0]["digest"] != entries[1]["sources"][0]["digest"]
+
+
+async def test_equal_keys_of_a_batch_are_asked_once(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES)
+    async with source_server({"a": {"managed": True}}) as server:
+        table = source(server.url, max_age_s=0)
+        async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+            elsewhere = [
+                {**item, "resource": {"type": "audience", "id": "https://b.example"}} for item in tuples("a", "seen")
+            ]
+            assert await decisions(bridge, [*tuples("a", "seen"), *elsewhere]) == [True] * 4
+            assert len(server.asked) == 1
+
+
+async def test_a_failed_source_of_the_gate_takes_the_scopes_of_its_batch_along(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES)
+    async with source_server() as server:
+        server.answer = text("{}", status=500)
+        async with local_bridge(tmp_path, policies, sources=[source(server.url, "gate")]) as bridge:
+            elsewhere = {**tuples("a", "other")[1], "resource": {"type": "audience", "id": "https://b.example"}}
+            assert await decisions(bridge, [*tuples("a", "other"), elsewhere]) == [False] * 3
+
+
+async def test_a_search_asks_the_sources_of_its_candidates(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES, DATA)
+    async with source_server({"a": {"managed": True}, "b": {"managed": False}, "c": {"managed": True}}) as server:
+        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
+            about = {
+                "subject": {"type": "client"},
+                "action": {"name": "seen"},
+                "resource": {"type": "audience", "id": A},
+            }
+            assert [one["id"] for one in await results(bridge, "subject", about)] == ["a", "c"]
+            (entry,) = await asyncio.to_thread(searches, bridge)
+            (told,) = entry["sources"]
+            assert {k: told[k] for k in ("name", "owner", "status")} == {
+                "name": "posture",
+                "owner": "device team",
+                "status": "fresh",
+            }
+            assert told["count"] >= 3
+
+
+async def test_a_search_whose_source_fails_is_no_answer(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES, DATA)
+    async with source_server({"a": {"managed": True}}) as server:
+        server.answer = text("{}", status=500)
+        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
+            about = {
+                "subject": {"type": "client"},
+                "action": {"name": "seen"},
+                "resource": {"type": "audience", "id": A},
+            }
+            reply = await searched(bridge, "subject", about, status=503)
+            assert "source_failed" in reply["error"]
+            (entry,) = await asyncio.to_thread(searches, bridge)
+            assert entry["reply"] == {"outcome": "failed", "code": "source_failed"}
+            assert [(e["path"], e["source"]) for e in entry["exceptions"]] == [("fail_closed", "posture")]
+
+
+async def test_a_search_that_shows_no_key_finds_what_an_evaluation_would_permit(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", POLICIES, DATA)
+    async with source_server() as server:
+        table = source(server.url, key=["/context/device"])
+        async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+            about = {
+                "subject": {"type": "client"},
+                "action": {"name": "seen"},
+                "resource": {"type": "audience", "id": A},
+            }
+            assert await results(bridge, "subject", about) == []
+            other = {**about, "action": {"name": "other"}}
+            assert [one["id"] for one in await results(bridge, "subject", other)] == ["a", "b", "c"]
