@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from bridge.audit import reconcile
 from bridge.cli.main import cli
 from bridge.config.settings import CallerSection, Settings
+from bridge.config.sources import SourceSection
 from bridge.doors.issued import ReportedReply
 from bridge.doors.native import DecisionReply
 from bridge.kernel import CAPABILITIES
@@ -114,8 +115,11 @@ def test_everything_that_reconciling_finds_is_documented() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_key_of_the_configuration_is_documented(name: str) -> None:
-    heading = "## Callers" if name == "callers" else f"### `[{name}]`"
-    model = CallerSection if name == "callers" else type(getattr(Settings(), name))
+    lists: dict[str, tuple[str, type[BaseModel]]] = {
+        "callers": ("## Callers", CallerSection),
+        "sources": ("## Sources", SourceSection),
+    }
+    heading, model = lists.get(name) or (f"### `[{name}]`", type(getattr(Settings(), name)))
     nested = {key for key, value in model.model_fields.items() if isinstance(value.default, BaseModel)}
     assert table_names(section(OPERATIONS, heading)) == model.model_fields.keys() - nested
 

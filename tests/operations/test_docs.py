@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from bridge.config.settings import CallerSection, Settings
+from bridge.config.sources import SourceSection
 from bridge.ops.metrics import Metrics
 
 PAGE = Path("docs/operations.md").read_text(encoding="utf-8")
@@ -65,8 +66,19 @@ def test_every_member_of_a_caller_is_described() -> None:
     assert all(f"`{role}`" in described["roles"][1] for role in get_args(roles))
 
 
+def test_every_member_of_a_source_is_described_with_its_default() -> None:
+    described = table_after("## Sources")
+    assert described.keys() == SourceSection.model_fields.keys()
+    for name, field in SourceSection.model_fields.items():
+        shown = described[name][0]
+        if field.is_required():
+            assert shown == "needed", name
+        else:
+            assert shown == "unset" if field.default is None else shown == f"`{json.dumps(field.default)}`", name
+
+
 def test_no_section_is_forgotten() -> None:
-    assert {name for name in SECTIONS if "." not in name} | {"callers"} == Settings.model_fields.keys()
+    assert {name for name in SECTIONS if "." not in name} | {"callers", "sources"} == Settings.model_fields.keys()
     assert set(re.findall(r"^### `\[([\w.]+)\]`$", PAGE, re.MULTILINE)) == SECTIONS.keys()
 
 

@@ -41,14 +41,16 @@ async def decisions(bridge: LocalBridge, items: list[dict[str, Any]]) -> list[bo
 
 async def test_each_document_of_a_batch_has_its_own_answer(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "p", POLICIES)
-    async with source_server({"a": {"managed": True}, "b": {"managed": False}}) as server:
-        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
-            items = [*tuples("a", "seen", "other"), *tuples("b", "seen", "other")]
-            assert await decisions(bridge, items) == [True, True, True, True, False, True]
-            assert sorted(key["/client/id"] for key in server.asked) == ["a", "b"]
-            entries = await asyncio.to_thread(bridge.entries)
-            assert [len(entry["sources"]) for entry in entries] == [1, 1]
-            assert entries[0]["sources"][0]["digest"] != entries[1]["sources"][0]["digest"]
+    async with (
+        source_server({"a": {"managed": True}, "b": {"managed": False}}) as server,
+        local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge,
+    ):
+        items = [*tuples("a", "seen", "other"), *tuples("b", "seen", "other")]
+        assert await decisions(bridge, items) == [True, True, True, True, False, True]
+        assert sorted(key["/client/id"] for key in server.asked) == ["a", "b"]
+        entries = await asyncio.to_thread(bridge.entries)
+        assert [len(entry["sources"]) for entry in entries] == [1, 1]
+        assert entries[0]["sources"][0]["digest"] != entries[1]["sources"][0]["digest"]
 
 
 async def test_equal_keys_of_a_batch_are_asked_once(tmp_path: Path) -> None:
@@ -74,22 +76,24 @@ async def test_a_failed_source_of_the_gate_takes_the_scopes_of_its_batch_along(t
 
 async def test_a_search_asks_the_sources_of_its_candidates(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "p", POLICIES, DATA)
-    async with source_server({"a": {"managed": True}, "b": {"managed": False}, "c": {"managed": True}}) as server:
-        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
-            about = {
-                "subject": {"type": "client"},
-                "action": {"name": "seen"},
-                "resource": {"type": "audience", "id": A},
-            }
-            assert [one["id"] for one in await results(bridge, "subject", about)] == ["a", "c"]
-            (entry,) = await asyncio.to_thread(searches, bridge)
-            (told,) = entry["sources"]
-            assert {k: told[k] for k in ("name", "owner", "status")} == {
-                "name": "posture",
-                "owner": "device team",
-                "status": "fresh",
-            }
-            assert told["count"] >= 3
+    async with (
+        source_server({"a": {"managed": True}, "b": {"managed": False}, "c": {"managed": True}}) as server,
+        local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge,
+    ):
+        about = {
+            "subject": {"type": "client"},
+            "action": {"name": "seen"},
+            "resource": {"type": "audience", "id": A},
+        }
+        assert [one["id"] for one in await results(bridge, "subject", about)] == ["a", "c"]
+        (entry,) = await asyncio.to_thread(searches, bridge)
+        (told,) = entry["sources"]
+        assert {k: told[k] for k in ("name", "owner", "status")} == {
+            "name": "posture",
+            "owner": "device team",
+            "status": "fresh",
+        }
+        assert told["count"] >= 3
 
 
 async def test_a_search_whose_source_fails_is_no_answer(tmp_path: Path) -> None:
