@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,9 @@ import click
 import orjson
 
 from bridge.cli.options import config_option, json_option
+from bridge.cli.sources import uses_of
 from bridge.config.settings import Settings, load_settings
+from bridge.config.sources import SourceSection
 from bridge.config.trust import load_trust
 from bridge.doors.authzen.metadata import MetadataDoor
 from bridge.errors import BridgeError, EvidenceLocked
@@ -20,16 +24,17 @@ from bridge.evidence.cosign import Witnesses
 from bridge.evidence.files import SIGNING_KEY
 from bridge.evidence.keys import half_year
 from bridge.evidence.store import SqliteStore, owned
-from bridge.model.mask import covers, parse_pointer
+from bridge.model.mask import SecretMask, covers, parse_pointer
 from bridge.model.policy import GATE, PolicySet
 from bridge.model.times import now_ms
 from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
-from bridge.registry import DOOR_NAMES, ENGINES
+from bridge.registry import DOOR_NAMES, ENGINES, SOURCES
 from bridge.server import publisher_of, tls_context
 
+PROBE = "issuance-bridge-check"
 T = TypeVar("T")
 
 
@@ -84,7 +89,9 @@ def _check_all(settings: Settings, report: Report) -> None:
         policy_set = _try(report, "policies", lambda: load(Path(settings.policy.path), opa))
         if policy_set is not None:
             _describe(policy_set, report)
+            _check_uses(settings, policy_set, report)
             _try(report, "engine", lambda: asyncio.run(_ask_engine(settings, opa, policy_set, report)))
+    _check_sources(settings, report)
     _check_log(settings, report)
     _check_metadata(settings, report)
     if settings.evidence.trust:
@@ -107,6 +114,44 @@ def _check_personal(settings: Settings, report: Report) -> None:
         if any(covers(parse_pointer(mask), parse_pointer(personal)) for mask in settings.evidence.mask):
             text = f"{personal} is in evidence.mask too, which hides it from `log erase` as well"
             report.add("configuration", "warn", text)
+
+
+def _check_uses(settings: Settings, policy_set: PolicySet, report: Report) -> None:
+    """Whether there is anybody who uses the sources, and whether they can be asked at all."""
+    mask = SecretMask(settings.server.secret_names, settings.server.secret_suffixes)
+    for section in settings.sources:
+        for use, package in uses_of(section, policy_set):
+            if package is None:
+                report.add("sources", "warn", f"{section.name}: no package answers for {use}")
+        for pointer in section.key:
+            if mask({parse_pointer(pointer)[-1]: ""}) != {parse_pointer(pointer)[-1]: ""}:
+                report.add(
+                    "sources", "warn", f"{section.name}: {pointer} leads to a secret, which is masked: it will fail"
+                )
+
+
+def _check_sources(settings: Settings, report: Report) -> None:
+    for section in settings.sources:
+        _try(report, "sources", partial(asyncio.run, _ask_source(section, report)))
+
+
+async def _ask_source(section: SourceSection, report: Report) -> None:
+    """Asks for a key that nobody has: whether there is an answer at all."""
+    source = SOURCES[section.scheme](section)
+    try:
+        await source.start()
+        until = time.monotonic() + section.timeout_ms / 1000 + 1
+        answer = await source.ask(tuple(PROBE for _ in section.key), until)
+        if (trouble := source.trouble()) is not None:
+            report.add("sources", "bad", f"{section.name}: {section.url}: {trouble}; ask its owner, {section.owner}")
+        elif answer.error is not None:
+            report.add(
+                "sources", "warn", f"{section.name}: {section.url}, asked for a key that nobody has: {answer.error}"
+            )
+        else:
+            report.add("sources", "good", f"{section.name}: {section.url} answers")
+    finally:
+        await source.close()
 
 
 def _describe(policy_set: PolicySet, report: Report) -> None:

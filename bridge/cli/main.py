@@ -6,7 +6,7 @@ import sys
 import click
 
 from bridge import __version__
-from bridge.cli import check, policy, serve
+from bridge.cli import check, policy, serve, sources
 from bridge.cli.log import log
 from bridge.errors import BridgeError
 
@@ -20,6 +20,7 @@ def cli() -> None:
 cli.add_command(serve.serve)
 cli.add_command(check.check)
 cli.add_command(policy.policy)
+cli.add_command(sources.sources)
 cli.add_command(log)
 
 

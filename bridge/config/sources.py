@@ -7,14 +7,16 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from bridge.config.section import Label, Section
+from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import parse_pointer
 from bridge.model.scope import is_scope_token
 from bridge.model.source import Declared
 
 GATE = "gate"
 FILE_LOOK_S = 1.0
-OF_EACH_REQUEST = ("id", "time", "salt", "sources", "scopes", "scope")
-"""Members of the input document that no key may be made of: they differ each time, or hold no single text."""
+_LISTS = frozenset({"scopes", "consented_scopes", "audience", "authorization_details"})
+KEY_MEMBERS = frozenset({*IssuanceRequest.model_fields, "door", "caller", "issuer"}) - _LISTS
+"""Members of the input document that a key may be made of: not what differs each time, nor lists."""
 
 
 class SourceSection(Section):
@@ -61,8 +63,8 @@ class SourceSection(Section):
     @classmethod
     def _pointers(cls, key: tuple[str, ...]) -> tuple[str, ...]:
         for pointer in key:
-            if (first := parse_pointer(pointer)[0]) in OF_EACH_REQUEST:
-                raise ValueError(f"{pointer!r}: no key can be made of {first!r}")
+            if parse_pointer(pointer)[0] not in KEY_MEMBERS:
+                raise ValueError(f"{pointer!r}: a key is made of {', '.join(sorted(KEY_MEMBERS))}, or what is in them")
         if len(set(key)) != len(key):
             raise ValueError("every pointer may stand once")
         return key

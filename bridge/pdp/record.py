@@ -275,13 +275,17 @@ def _exceptions_of(verdict: Verdict, asked: Sequence[details.Detail] | None) -> 
 
 
 def _known(facts: Facts) -> list[Container[str]]:
-    """Texts that stand in the policies themselves: names of packages and of their scopes, and codes of their rules."""
+    """Texts that stand in the policies themselves: names of packages and of their scopes, and codes of their rules.
+
+    So do the names of sources.
+    """
+    sources = frozenset(told["name"] for told in facts.informed.sources)
     if facts.verdicts is None:
-        return []
+        return [sources]
     policy_set = facts.verdicts.policy_set
     spoke = {verdict.package for verdict in (facts.verdicts.gate, *facts.verdicts.scopes.values())}
     codes = [policy_set.packages[name].rows for name in spoke if name in policy_set.packages]
-    return [policy_set.scopes, policy_set.packages, *codes]
+    return [policy_set.scopes, policy_set.packages, *codes, sources]
 
 
 def _split(entry: dict[str, Any], hiding: Hiding | None) -> list[dict[str, Any]]:

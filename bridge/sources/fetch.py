@@ -61,7 +61,7 @@ class FetchedSource:
         )
 
     def trouble(self) -> str | None:
-        return None if self._breaker.state == "closed" else f"breaker {self._breaker.state}: {self._failing}"
+        return None if self._failing is None else f"{self._failing} (breaker {self._breaker.state})"
 
     async def close(self) -> None:
         tasks = list(self._in_flight.values())

@@ -133,7 +133,9 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
 MEMBERS = [
     ({"key": []}, "key"),
     ({"key": ["client/id"]}, "JSON pointer"),
-    ({"key": ["/id"]}, "no key can be made"),
+    ({"key": ["/id"]}, "a key is made of"),
+    ({"key": ["/subjct/id"]}, "a key is made of"),
+    ({"key": ["/audience/0"]}, "a key is made of"),
     ({"key": ["/client/id", "/client/id"]}, "once"),
     ({"scopes": []}, "needs scopes"),
     ({"scopes": ["a b"]}, "scope"),

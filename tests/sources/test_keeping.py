@@ -90,7 +90,7 @@ async def test_the_breaker_opens_fails_at_once_and_lets_one_probe_through() -> N
         return await asked.ask((name, "x"), soon())
 
     assert [(await ask(f"{n}")).error for n in range(5)] == ["down"] * 3 + ["the circuit breaker is open"] * 2
-    assert asked.trouble() == "breaker open: down"
+    assert asked.trouble() == "down (breaker open)"
     now[0] = 1.0
     store.delay_s = 0.05
     probes = await asyncio.gather(*(ask(f"p{n}") for n in range(4)))
