@@ -37,10 +37,11 @@ def fit(entry: dict[str, Any], *, room: int = 512) -> dict[str, Any]:
     """The entry within 32 KiB, `room` bytes left for what the writer adds.
 
     First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings, then the ends of
-    long names there. `rules`, `exceptions`, `scopes` and `policy` never go. ValueError when even that is too much.
+    long names there, then all of `sources` but names and status. `rules`, `exceptions`, `scopes` and `policy` never
+    go. ValueError when even that is too much.
     """
     limit = MAX_ENTRY_BYTES - room
-    for shrink in (None, _without_request, _without_claims, _without_titles, _without_long_names):
+    for shrink in (None, _without_request, _without_claims, _without_titles, _without_long_names, _bare_sources):
         if shrink is not None:
             entry = shrink(entry)
         if len(canonical(entry)) <= limit:
@@ -75,6 +76,11 @@ def _without_long_names(entry: dict[str, Any]) -> dict[str, Any]:
         return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[:LONG_NAME]
 
     return {**entry, "request": cut(entry["request"]), "shortened": _shortened(entry, "names")}
+
+
+def _bare_sources(entry: dict[str, Any]) -> dict[str, Any]:
+    bare = [{k: told[k] for k in ("name", "status")} for told in entry.get("sources", ())]
+    return {**entry, "sources": bare, "shortened": _shortened(entry, "sources")} if bare else entry
 
 
 def _shortened(entry: dict[str, Any], what: str) -> list[str]:

@@ -21,7 +21,7 @@ from bridge.ports import Source
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of all values in the documents of one request, where one value may stand many times over."""
-MAX_MESSAGE = 200
+MAX_MESSAGE = 120
 
 
 @dataclass(frozen=True, slots=True)

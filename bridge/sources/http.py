@@ -92,7 +92,7 @@ class HttpFetcher:
         async with posting as response:
             if response.status != 200:
                 return response.status, b""
-            if response.headers.get("Content-Encoding", "identity") != "identity":
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise SourceFailed("its answer has an encoding that was not asked for", alive=True)
             data = bytearray()
             async for part in response.content.iter_any():

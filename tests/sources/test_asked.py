@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.bridge import LocalBridge, local_bridge, request, run_cli, write_config
+from tests.support.evidence import all_entries
 from tests.support.policies import write_policies
 from tests.support.sources import source, source_server, text
 
@@ -312,3 +313,64 @@ async def test_the_log_of_all_this_verifies(tmp_path: Path, policies: Path) -> N
     config = write_config(tmp_path, policies)
     done = await asyncio.to_thread(run_cli, "log", "verify", "--config", config)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_redirect_is_not_followed_anywhere(tmp_path: Path, policies: Path) -> None:
+    async with source_server({"c": {"managed": True}}) as inner, source_server() as server:
+
+        async def there(_: web.Request) -> web.StreamResponse:
+            raise web.HTTPPermanentRedirect(inner.url)
+
+        server.answer = there
+        async with local_bridge(tmp_path, policies, sources=[source(server.url)]) as bridge:
+            assert (await bridge.ask(request("seen")))["outcome"] == "deny"
+        assert (len(server.asked), inner.asked) == (1, [])
+
+
+async def test_personal_values_are_not_to_be_guessed_by_a_digest(tmp_path: Path, policies: Path) -> None:
+    value = {"managed": True, "email": "nina@people.example"}
+    async with (
+        source_server({"nina": value}) as server,
+        local_bridge(
+            tmp_path,
+            policies,
+            sources=[source(server.url, key=["/subject/id"])],
+            evidence={"personal": ["/subject/id", "/sources/posture/value/email"]},
+        ) as bridge,
+    ):
+        subject = {"type": "user", "id": "nina"}
+        body = {"grant_type": "authorization_code", "client": {"id": "c"}, "subject": subject, "scopes": ["seen"]}
+        reply = await bridge.ask(body)
+        assert reply["outcome"] == "allow"
+        entry, seen = await entry_and_input(bridge, reply)
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        assert entry["sources"][0]["name"] == "posture"
+        assert entry["sources"][0]["digest"] == hashlib.sha256((seen["salt"] + canonical).encode()).hexdigest()
+        assert "nina" not in json.dumps(entry)
+
+
+async def test_as_many_failing_sources_as_there_may_be_fit_an_entry(tmp_path: Path) -> None:
+    scopes = [f"s:{n:03}:{'x' * 20}" for n in range(256)]
+    policies = write_policies(
+        tmp_path / "p", {**POLICIES, 'issuance.scope_prefix["s:"]': 'allow contains {"code": "s"}'}
+    )
+    tables = [
+        source("file:none.json", name=f"{n:02}{'n' * 62}", owner="ö" * 128, scope_prefixes=["s:"]) for n in range(32)
+    ]
+    async with local_bridge(tmp_path, policies, sources=tables) as bridge:
+        reply = await bridge.ask(request(*scopes))
+        assert reply["outcome"] == "deny"
+        entry, _ = await entry_and_input(bridge, reply)
+        assert len(entry["sources"]) == 32 and "sources" in entry["shortened"]
+        assert [e["path"] for e in entry["exceptions"]] == ["fail_closed"] * 32
+        assert {f["code"] for f in reply["scopes"][scopes[0]]["findings"]} == {"source_failed"}
+
+
+async def test_changed_sources_are_on_record(tmp_path: Path, policies: Path) -> None:
+    table = source("https://posture.example/v1")
+    async with local_bridge(tmp_path, policies, sources=[table]):
+        pass
+    async with local_bridge(tmp_path, policies, sources=[{**table, "on_failure": "absent"}]) as bridge:
+        told = await asyncio.to_thread(all_entries, bridge.evidence)
+    changes = [change for entry in told if entry["kind"] == "config" for change in entry["changes"]]
+    assert {"key": "sources.posture.on_failure", "from": "deny", "to": "absent"} in changes
