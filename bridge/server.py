@@ -91,7 +91,9 @@ class Bridge:
         enrich = Enrich(self.sources, mask, self.metrics)
         recorder = Recorder(*hidden)
         self.decide = Decide(self.engine, self.admission, recorder, prover, mask, limits, self.metrics, enrich)
-        self.tuples = Tuples(self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics)
+        self.tuples = Tuples(
+            self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics, enrich
+        )
         search_s = settings.authzen.search_deadline_ms / 1000
         self.search = SearchRoad(
             self.engine,

@@ -73,7 +73,7 @@ def register(settings: Settings, policy_set: PolicySet, seen: Mapping[str, Seen]
 
 
 def uses_of(section: SourceSection, policy_set: PolicySet) -> list[tuple[str, str | None]]:
-    """(scope, `gate`, or `PREFIX…`) -> the package that answers for it; None when none does."""
+    """Scope, `gate`, `PREFIX…`, or the package of a resource's type, each with the package that answers for it, if any."""
     found: list[tuple[str, str | None]] = []
     for scope in section.scopes:
         if scope == GATE:
@@ -83,7 +83,8 @@ def uses_of(section: SourceSection, policy_set: PolicySet) -> list[tuple[str, st
     for prefix in section.scope_prefixes:
         within = [package for scope, package in policy_set.scopes.items() if scope.startswith(prefix)]
         found.append((f"{prefix}…", next(iter(within), policy_set.package_for(prefix))))
-    return found
+    others = map(policy.resource_package, section.resource_types)
+    return [*found, *((name, name if name in policy_set.packages else None) for name in others)]
 
 
 def _seen(settings: Settings, since_ms: int) -> dict[str, Seen]:

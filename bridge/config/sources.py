@@ -7,16 +7,18 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from bridge.config.section import Label, Section
+from bridge.model.authzen import ENTITIES
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import parse_pointer
+from bridge.model.policy import resource_package
 from bridge.model.scope import is_scope_token
 from bridge.model.source import Declared
 
 GATE = "gate"
 FILE_LOOK_S = 1.0
 _LISTS = frozenset({"scopes", "consented_scopes", "audience", "authorization_details"})
-KEY_MEMBERS = frozenset({*IssuanceRequest.model_fields, "door", "caller", "issuer"}) - _LISTS
-"""Members of the input document that a key may be made of: not what differs each time, nor lists."""
+KEY_MEMBERS = frozenset({*IssuanceRequest.model_fields, *ENTITIES, "door", "caller", "issuer"}) - _LISTS
+"""Members of input documents that a key may be made of: not what differs each time, nor lists."""
 
 
 class SourceSection(Section):
@@ -28,6 +30,7 @@ class SourceSection(Section):
     key: tuple[str, ...] = Field(min_length=1, max_length=8)
     scopes: tuple[str, ...] = Field(default=(), max_length=256)
     scope_prefixes: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = ()
+    resource_types: tuple[Annotated[str, StringConstraints(min_length=1, max_length=512)], ...] = ()
     timeout_ms: int = Field(default=50, ge=1, le=10_000)
     max_age_s: int = Field(default=60, ge=0, le=86_400)
     on_failure: Literal["deny", "stale", "absent"] = "deny"
@@ -80,8 +83,8 @@ class SourceSection(Section):
     @model_validator(mode="after")
     def _whole(self) -> "SourceSection":
         scheme, host = urlsplit(self.url).scheme, urlsplit(self.url).hostname or ""
-        if not self.scopes and not self.scope_prefixes:
-            raise ValueError(f"source {self.name!r} needs scopes or scope_prefixes: who uses it")
+        if not (self.scopes or self.scope_prefixes or self.resource_types):
+            raise ValueError(f"source {self.name!r} needs scopes, scope_prefixes or resource_types: who uses it")
         if (self.on_failure == "stale") is not (self.max_stale_s is not None):
             raise ValueError(f"source {self.name!r}: max_stale_s belongs to on_failure = 'stale', which needs it")
         if self.max_stale_s is not None and self.max_stale_s < self.max_age_s:
@@ -111,7 +114,7 @@ class SourceSection(Section):
             name=self.name,
             owner=self.owner,
             key=tuple(map(parse_pointer, self.key)),
-            scopes=frozenset(self.scopes) - {GATE},
+            uses=(frozenset(self.scopes) - {GATE}) | frozenset(map(resource_package, self.resource_types)),
             prefixes=self.scope_prefixes,
             gate=GATE in self.scopes,
             max_age_s=self.max_age_s,

@@ -12,7 +12,10 @@ Pointer = tuple[str, ...]
 Key = tuple[str, ...]
 """The key values of one question, in the order of the declared pointers."""
 Use = str | None
-"""What a source is fetched for: a scope, or (None) the gate."""
+"""What a source is asked for: a scope, (None) the gate, or for other tuples the package of their resource's type.
+
+The name of such a package is no scope by RFC 6749, so one cannot be taken for the other.
+"""
 
 
 class Status(StrEnum):
@@ -26,12 +29,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What the configuration says about a source; ages in seconds. `max_stale_s` counts for `stale` alone."""
+    """What the configuration says about a source; ages in seconds. `max_stale_s` counts for `stale` alone.
+
+    `uses` holds no gate: that is told by `gate`.
+    """
 
     name: str
     owner: str
     key: tuple[Pointer, ...]
-    scopes: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
     gate: bool = False
     max_age_s: float = 60
@@ -39,8 +45,8 @@ class Declared:
     max_stale_s: float = 0
 
     def serves(self, use: Use) -> bool:
-        """Whether the scope, or the gate, uses it."""
-        return self.gate if use is None else use in self.scopes or use.startswith(self.prefixes)
+        """Whether it is asked for that."""
+        return self.gate if use is None else use in self.uses or use.startswith(self.prefixes)
 
     def key_of(self, document: Mapping[str, Any]) -> Key | str:
         """The key values in an input document; a text that says which one is not there."""

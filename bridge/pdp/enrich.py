@@ -11,6 +11,7 @@ from bridge.model.decision import Code
 from bridge.model.entry import canonical, exact
 from bridge.model.mask import SecretMask
 from bridge.model.personal import SALT
+from bridge.model.scope import is_scope_token
 from bridge.model.source import Key, SourceAnswer, Status, Use, fall_back
 from bridge.model.verdict import Finding, Verdict
 from bridge.ops.metrics import Metrics
@@ -59,7 +60,7 @@ class Enrich:
         self._exact: dict[Use, list[Source]] = {}
         self._prefixes: list[tuple[str, Source]] = []
         for source in sources:
-            uses: list[Use] = [*source.declared.scopes, *([None] if source.declared.gate else [])]
+            uses: list[Use] = [*source.declared.uses, *([None] if source.declared.gate else [])]
             for use in uses:
                 self._exact.setdefault(use, []).append(source)
             self._prefixes.extend((prefix, source) for prefix in source.declared.prefixes)
@@ -149,7 +150,7 @@ def summed(informed: Iterable[Informed]) -> Informed:
 def uses_of(asking: Asking) -> list[Use]:
     """What is asked for one document: its gate (None), unless another document's counts, and its scopes."""
     gate: list[Use] = [None] if asking.terms.gate_of is None else []
-    return [*gate, *asking.scopes]
+    return [*gate, *filter(is_scope_token, asking.scopes)]
 
 
 def without_failed(verdicts: Verdicts, at_gate: Informed, own: Informed) -> Verdicts:

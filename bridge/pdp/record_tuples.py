@@ -6,7 +6,7 @@ kind, which name the first one as their `decision_id`.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.model.decision import Outcome
@@ -15,6 +15,7 @@ from bridge.model.mask import mask_pointers
 from bridge.model.personal import Hiding, Personal
 from bridge.model.policy import PolicySet
 from bridge.model.times import rfc3339, uuid7
+from bridge.pdp.enrich import Informed
 from bridge.pdp.gather import Batch, Call
 from bridge.pdp.record import batch_json, rule_json
 from bridge.ports import EngineStatus, Record
@@ -23,7 +24,7 @@ KIND = "evaluation"
 ROOM = 1024
 _TEXT = 256
 _WHOLE = ("personal", "*")
-ADDED = ("id", "time", "door", "caller", "issuer", "salt")
+ADDED = ("id", "time", "door", "caller", "issuer", "salt", "sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Told:
 class TupleFacts:
     """What is known beside the answers; `documents` and their exact bytes are by item, where there is one.
 
-    `personal`: the personal values of the whole request, which any of its entries may repeat.
+    `informed`: what sources said about each. `personal`: the personal values of the whole request, which any of its
+    entries may repeat.
     """
 
     call: Call
@@ -58,6 +60,7 @@ class TupleFacts:
     engine: EngineStatus
     policy_set: PolicySet | None = None
     fault: str | None = None
+    informed: Mapping[int, Informed] = field(default_factory=dict)
     duration_us: int = 0
     personal: Sequence[Any] = ()
 
@@ -117,7 +120,9 @@ class TupleRecorder:
             "decisions": [_decision_json(one) for one in told],
             "rules": _rules(told, facts.policy_set),
             "exceptions": _exceptions(told, facts),
-            "sources": [],
+            "sources": [
+                {"item": n, **told} for n in numbers if n in facts.informed for told in facts.informed[n].sources
+            ],
             "engine": {"kind": facts.engine.kind, "version": facts.engine.version},
             "duration_us": facts.duration_us,
         }
@@ -172,7 +177,8 @@ def _rules(told: Sequence[Told], policy_set: PolicySet | None) -> list[dict[str,
 
 
 def _exceptions(told: Sequence[Told], facts: TupleFacts) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    asked = [one.number for one in told if one.number in facts.informed]
+    found = [{**taken, "item": n} for n in asked for taken in facts.informed[n].exceptions]
     if facts.fault is not None:
         found.append({"path": "fail_closed", "code": told[0].code, "message": facts.fault[:500]})
     failed = {(one.package, one.error): one for one in told if one.error is not None}

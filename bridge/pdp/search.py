@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -21,7 +22,7 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
-from bridge.pdp.enrich import Enrich
+from bridge.pdp.enrich import UNINFORMED, Enrich, Informed
 from bridge.pdp.evaluate import Ask
 from bridge.pdp.gather import Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
@@ -103,12 +104,15 @@ class SearchRoad:
     ) -> Searched:
         try:
             document = gather(search.document(), call, entry_id, at, self._mask, salted=self._recorder.salted)
+            informed = await self._inform(search, document, started) if candidates is None else UNINFORMED
             raw = encode(document)
             async with self._turn(self._asking if candidates is None else self._trying, started) as mine:
                 if not mine:
                     found = Found(code=Code.OVERLOADED, fault="other searches were not done in time")
+                elif informed.denies:
+                    found = Found(code=Code.SOURCE_FAILED, informed=informed)
                 elif candidates is None:
-                    found = await self._ask(search, raw, started)
+                    found = replace(await self._ask(search, raw, started), informed=informed)
                 else:
                     found = await self._try(candidates, entry_id, at, started)
             searched = Searched(entry_id, found.results, cut(found.results), found.code, found.text)
@@ -132,6 +136,11 @@ class SearchRoad:
         until = started + self._limits.deadline_s
         code, _ = await self._prover(records, call, entry_id, outcome, until=until)
         return searched if code is None else Searched(entry_id, code=searched.code or code, text=searched.text)
+
+    async def _inform(self, search: Search, document: dict[str, Any], started: float) -> Informed:
+        use = resource_package(search.tuple.resource["type"])
+        (informed,) = await self._enrich([(document, (use,))], started + self._limits.enrich_s)
+        return informed
 
     async def _ask(self, search: Search, raw: bytes, started: float) -> Found:
         """What the package of the resource's type says."""

@@ -19,6 +19,7 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
+from bridge.pdp.enrich import Enrich, Informed
 from bridge.pdp.evaluate import Answers, Ask, Rules
 from bridge.pdp.gather import Batch, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
@@ -52,9 +53,10 @@ class Tuples:
         mask: SecretMask,
         limits: Limits,
         metrics: Metrics,
+        enrich: Enrich,
     ) -> None:
         self._engine, self._admission, self._recorder, self._prover = engine, admission, recorder, prover
-        self._mask, self._limits, self._metrics = mask, limits, metrics
+        self._mask, self._limits, self._metrics, self._enrich = mask, limits, metrics, enrich
 
     async def __call__(self, call: Call, batch_id: str, questions: Sequence[Question]) -> list[Told]:
         """What each is answered. Never raises for a fault of engine, policy or log: those are denials."""
@@ -85,8 +87,11 @@ class Tuples:
                 for q in questions
                 if q.tuple is not None
             }
+            informed = await self._inform(questions, documents, started)
             raw = {number: encode(document) for number, document in documents.items()}
             told, policy_set, fault = await self._judge(questions, documents, raw, started)
+            failed = {number for number, one in informed.items() if one.denies}
+            told = [_source_failed(one) if one.number in failed else one for one in told]
             facts = TupleFacts(
                 call=call,
                 batch=Batch(batch_id, tuple(q.number for q in questions)),
@@ -97,6 +102,7 @@ class Tuples:
                 engine=self._engine.status(),
                 policy_set=policy_set,
                 fault=fault,
+                informed=informed,
                 duration_us=int((time.monotonic() - started) * 1e6),
             )
             records = self._recorder.record(told, facts)
@@ -109,6 +115,14 @@ class Tuples:
         until = started + self._limits.deadline_s
         code, _ = await self._prover(records, call, entry_id, outcome, until=until)
         return [replace(one, entry=entry_id) for one in told] if code is None else [_denied(q, code) for q in questions]
+
+    async def _inform(
+        self, questions: Sequence[Question], documents: Mapping[int, dict[str, Any]], started: float
+    ) -> dict[int, Informed]:
+        """What sources say about each tuple that a policy is asked about."""
+        asked = {q.number: documents[q.number] for q in questions if q.refused is None}
+        uses = [(document, [resource_package(str(document["resource"]["type"]))]) for document in asked.values()]
+        return dict(zip(asked, await self._enrich(uses, started + self._limits.enrich_s), strict=True))
 
     async def _judge(
         self,
@@ -132,6 +146,11 @@ class Tuples:
 
 def _denied(question: Question, code: str) -> Told:
     return Told(question.number, permit=False, code=question.refused or code)
+
+
+def _source_failed(told: Told) -> Told:
+    """Whatever the package says; where that was a denial, its reason stands."""
+    return replace(told, permit=False, code=Code.SOURCE_FAILED, context=None) if told.permit else told
 
 
 def _read(said: Answers, place: int, resource_type: str, number: int) -> Told:

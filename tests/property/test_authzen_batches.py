@@ -115,7 +115,7 @@ class World:
         engine, journal, metrics, mask = cast("Engine", self), cast("Journal", self), Metrics(), SecretMask()
         admission, prover, limits = Admission(9, journal), Prover(journal, metrics), Limits(60, 60)
         decide = Decide(engine, admission, Recorder(), prover, mask, limits, metrics, Enrich([], mask, metrics))
-        tuples = Tuples(engine, admission, TupleRecorder(), prover, mask, limits, metrics)
+        tuples = Tuples(engine, admission, TupleRecorder(), prover, mask, limits, metrics, Enrich([], mask, metrics))
         caller = AuthenticatedCaller("as", ALL_ROLES, "iss")
         evaluate = Evaluate(decide, tuples, Sort(AuthzenSection()), None)
         reply = await evaluate(read_evaluations(body, 200), Call("authzen", "as", "iss"), caller)

@@ -1,6 +1,7 @@
 """Sources behind the AuthZEN doors: each document of a batch has its own, equal keys are asked once; searches too."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,59 @@ async def test_a_search_that_shows_no_key_finds_what_an_evaluation_would_permit(
             assert await results(bridge, "subject", about) == []
             other = {**about, "action": {"name": "other"}}
             assert [one["id"] for one in await results(bridge, "subject", other)] == ["a", "b", "c"]
+
+
+DOCUMENTS = {
+    **POLICIES,
+    'authzen.resource["document"]': """
+allow if input.sources.posture.value.open
+resources contains {"type": "document", "id": id} if some id in input.sources.posture.value.list
+""",
+}
+
+
+def document(name: str, kind: str = "document") -> dict[str, Any]:
+    subject = {"type": "user", "id": "nina"}
+    return {"subject": subject, "action": {"name": "read"}, "resource": {"type": kind, "id": name}}
+
+
+async def test_other_tuples_use_the_sources_of_their_resource_type(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", DOCUMENTS)
+    async with source_server({"a": {"open": True}, "b": {"open": False}}) as server:
+        table = {**source(server.url, key=["/resource/id"], resource_types=["document"]), "scopes": []}
+        async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+            items = [document("a"), document("b"), document("a"), document("a", "other")]
+            assert await decisions(bridge, items) == [True, False, True, False]
+            assert sorted(key["/resource/id"] for key in server.asked) == ["a", "b"]
+            (entry,) = await asyncio.to_thread(bridge.entries)
+            assert [(told["item"], told["status"]) for told in entry["sources"]] == [(n, "fresh") for n in range(3)]
+            assert entry["sources"][0]["digest"] == entry["sources"][2]["digest"] != entry["sources"][1]["digest"]
+            assert "open" not in json.dumps(entry["request"])
+            server.answer = text("{}", status=500)
+            assert await decisions(bridge, [document("new"), document("a")]) == [False, True]
+            entry = (await asyncio.to_thread(bridge.entries))[-1]
+            assert [(e["path"], e["item"]) for e in entry["exceptions"]] == [("fail_closed", 0)]
+
+
+async def test_a_failed_source_outweighs_what_the_package_of_the_type_says(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", {**POLICIES, 'authzen.resource["document"]': "allow := true"})
+    table = {**source("http://127.0.0.1:9/", key=["/resource/id"], resource_types=["document"]), "scopes": []}
+    async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+        assert await decisions(bridge, [document("a")]) == [False]
+        (entry,) = await asyncio.to_thread(bridge.entries)
+        assert entry["decisions"][0]["code"] == "source_failed"
+
+
+async def test_a_search_about_other_things_has_its_source_or_is_no_answer(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", DOCUMENTS)
+    async with source_server({"nina": {"list": ["a", "b"]}}) as server:
+        table = {**source(server.url, key=["/subject/id"], resource_types=["document"], max_age_s=0), "scopes": []}
+        async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+            about = {**document("x"), "resource": {"type": "document"}}
+            assert [one["id"] for one in await results(bridge, "resource", about)] == ["a", "b"]
+            server.answer = text("{}", status=500)
+            await searched(bridge, "resource", about, status=503)
+            entries = await asyncio.to_thread(searches, bridge)
+            assert [entry["sources"][0]["status"] for entry in entries] == ["fresh", "failed"]
+            assert [e["path"] for e in entries[1]["exceptions"]] == ["fail_closed"]
+            assert "sources" not in entries[0]["request"]
