@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import orjson
 
 from bridge.cli.options import config_option, json_option
 from bridge.cli.sources import uses_of
-from bridge.config.settings import Settings, load_settings
+from bridge.config.settings import Settings, is_loopback, load_settings
 from bridge.config.sources import SourceSection
 from bridge.config.trust import load_trust
 from bridge.doors.authzen.metadata import MetadataDoor
@@ -123,6 +124,10 @@ def _check_uses(settings: Settings, policy_set: PolicySet, report: Report) -> No
         for use, package in uses_of(section, policy_set):
             if package is None:
                 report.add("sources", "warn", f"{section.name}: no package answers for {use}")
+        if section.scheme == "http" and not is_loopback(urlsplit(section.url).hostname or ""):
+            report.add(
+                "sources", "warn", f"{section.name}: what it says comes in clear, from whoever answers: use https"
+            )
         for pointer in section.key:
             if mask({parse_pointer(pointer)[-1]: ""}) != {parse_pointer(pointer)[-1]: ""}:
                 report.add(

@@ -73,7 +73,7 @@ def register(settings: Settings, policy_set: PolicySet, seen: Mapping[str, Seen]
 
 
 def uses_of(section: SourceSection, policy_set: PolicySet) -> list[tuple[str, str | None]]:
-    """Scope, `gate`, `PREFIX…`, or the package of a resource's type, each with the package that answers for it, if any."""
+    """Scope, `gate`, `PREFIX…`, or package of a resource's type, each with the package that answers for it, if any."""
     found: list[tuple[str, str | None]] = []
     for scope in section.scopes:
         if scope == GATE:

@@ -91,6 +91,7 @@ async def test_check_looks_at_sources(tmp_path: Path, policies: Path) -> None:
             source(f"file:{tmp_path}/none.json", name="none"),
             source(server.url.replace("http:", "https:"), name="no-token", token_file=str(tmp_path / "no")),
         ]
+        tables.append(source("http://posture.invalid/v1", name="clear"))
         config = write_config(tmp_path, policies, sources=tables)
         code, out = await cli("check", "--json", "--config", config)
     assert code == 1
@@ -101,6 +102,7 @@ async def test_check_looks_at_sources(tmp_path: Path, policies: Path) -> None:
         return any(all(part in line for part in parts) for line in lines)
 
     assert says("warn posture: no package answers for gone")
+    assert says("warn clear: ", "use https") and says("bad clear: ")
     assert says("warn people: /context/device_token leads to a secret")
     assert says("good posture: ", "answers")
     assert says("warn refusing: ", "status 404")
