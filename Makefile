@@ -13,7 +13,9 @@ PYTEST_ARGS ?= -n auto --dist loadfile
 
 CODE := $(wildcard bridge scripts tests examples bench)
 # Joined as the bridge joins them. What is not policy or policy data would else be loaded as data.
-REGO := --ignore capabilities.json --ignore schemas rego bridge/kernel
+REGO := --ignore capabilities.json --ignore schemas --ignore cases rego bridge/kernel
+# What `policy lint` judges by: Rego that never decides.
+LINT_REGO := bridge/policy/lint
 SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
 
 .PHONY: help setup run test check-generated compiler foreign fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
@@ -33,11 +35,11 @@ test: fmt-check lint types imports deps check-generated rego rego-test pytest ##
 fmt: setup ## format Python and Rego
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix-only $(CODE)
-	$(OPA) fmt --write rego bridge/kernel
+	$(OPA) fmt --write rego bridge/kernel $(LINT_REGO)
 
 fmt-check: setup
 	$(BIN)/ruff format --check $(CODE)
-	$(OPA) fmt --fail --list rego bridge/kernel
+	$(OPA) fmt --fail --list rego bridge/kernel $(LINT_REGO)
 
 lint: setup ## ruff
 	$(BIN)/ruff check $(CODE)
@@ -51,15 +53,20 @@ imports: setup
 deps: setup
 	$(BIN)/deptry bridge
 
-rego: setup
+rego: setup ## what is wrong with the sample policies
 	$(OPA) check --strict --capabilities bridge/kernel/capabilities.json $(SCHEMAS) $(REGO)
+	$(OPA) check --strict $(LINT_REGO)
+	$(BIN)/issuance-bridge policy lint --strict rego
 
-rego-test: setup ## the policies' own tests, with every line covered
+rego-test: setup ## the policies' own tests, with every line covered, and their cases
 	$(OPA) test --fail-on-empty $(REGO)
 	@# `opa test` lets a built-in that fails pass for undefined; the bridge does not
-	$(OPA) eval --strict-builtin-errors --fail $(addprefix --data ,$(filter-out --ignore% capabilities.json schemas,$(REGO))) --ignore capabilities.json --ignore schemas 'count(data.issuance_test) > 0' > /dev/null
+	$(OPA) eval --strict-builtin-errors --fail $(addprefix --data ,$(filter-out --ignore% capabilities.json schemas cases,$(REGO))) --ignore capabilities.json --ignore schemas --ignore cases 'count(data.issuance_test) > 0' > /dev/null
 	@$(OPA) test --coverage --threshold 100 $(REGO) > /dev/null || \
 		{ $(OPA) test --coverage $(REGO) | $(BIN)/python -m scripts.rego_coverage; exit 1; }
+	@$(OPA) test --coverage --threshold 100 $(LINT_REGO) > /dev/null || \
+		{ $(OPA) test $(LINT_REGO); $(OPA) test --coverage $(LINT_REGO) | $(BIN)/python -m scripts.rego_coverage; exit 1; }
+	$(BIN)/issuance-bridge policy test rego
 
 check-generated: setup
 	@$(BIN)/issuance-bridge policy schema | diff - rego/schemas/input.json || { echo "rego/schemas/input.json is not what the model says: make generate" >&2; exit 1; }

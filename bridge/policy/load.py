@@ -31,7 +31,7 @@ def load(path: Path, opa: Path) -> PolicySet:
 def verify(found: Source, opa: Path) -> PolicySet:
     """The set in `found`, when it passes; PolicyRefused as above."""
     modules = _without_kernel(found.modules)
-    data = _merge_data(found, opa)
+    data = merge_data(found, opa)
     claimed = _take_index(data, found)
     if reserved := sorted(set(RESERVED) & data.keys()):
         raise PolicyRefused([f"data: the key {key!r} is reserved" for key in reserved])
@@ -84,10 +84,11 @@ def _take_index(data: dict[str, Any], found: Source) -> Any:
     return None
 
 
-def _merge_data(found: Source, opa: Path) -> dict[str, Any]:
+def merge_data(found: Source, opa: Path) -> dict[str, Any]:
+    """All data of the set as one tree; PolicyRefused where a file is none, or two files say one thing."""
     merged: dict[str, Any] = {}
     for name, content in sorted(found.data.items()):
-        value = _parse_data(name, content, opa)
+        value = parse_data(name, content, opa)
         for part in reversed(PurePosixPath(name).parent.parts):
             value = {part: value}
         if not isinstance(value, dict):
@@ -96,7 +97,8 @@ def _merge_data(found: Source, opa: Path) -> dict[str, Any]:
     return merged
 
 
-def _parse_data(name: str, content: bytes, opa: Path) -> Any:
+def parse_data(name: str, content: bytes, opa: Path) -> Any:
+    """The one value in a JSON or YAML file; PolicyRefused when there is none, or more."""
     try:
         if name.endswith(".json"):
             value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
@@ -158,5 +160,5 @@ def _check(modules: dict[str, bytes], data: dict[str, Any], roots: list[str], op
         (folder / ".manifest").write_bytes(bundle.canonical({"rego_version": 1, "roots": roots}))
         capabilities = Path(scratch) / "capabilities.json"
         capabilities.write_bytes(kernel.CAPABILITIES)
-        if reasons := opa_cli.check(opa, folder, capabilities):
+        if reasons := opa_cli.check(opa, folder, capabilities, "--bundle"):
             raise PolicyRefused(reasons)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,13 @@ def run(opa: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedP
         raise ConfigFault(f"{opa} {arguments[0]} did not run: {error}") from error
 
 
-def evaluate(opa: Path, query: str, document: Any, *, strict: bool = False) -> Any:
+def evaluate(opa: Path, query: str, document: Any, *, strict: bool = False, data: Iterable[Path] = ()) -> Any:
     """The value that `query` binds to `x`, with `document` as input. PolicyRefused carries OPA's own messages.
 
-    `strict`: a built-in that fails is such an error too, where it would else have no value.
+    `strict`: a built-in that fails is such an error too, where it would else have no value. `data`: what is loaded.
     """
-    flags = ("--strict-builtin-errors",) if strict else ()
+    loaded = [argument for path in data for argument in ("--data", str(path))]
+    flags = (*(("--strict-builtin-errors",) if strict else ()), *loaded)
     done = run(opa, "eval", *flags, "--format", "json", "--stdin-input", query, stdin=json.dumps(document).encode())
     try:
         answer = json.loads(done.stdout)
@@ -72,11 +74,10 @@ def evaluate(opa: Path, query: str, document: Any, *, strict: bool = False) -> A
     return answer["result"][0]["bindings"]["x"]
 
 
-def check(opa: Path, folder: Path, capabilities: Path) -> list[str]:
-    """What `opa check --strict --bundle` has against `folder`: one line each, with paths relative to it."""
-    done = run(
-        opa, "check", "--strict", "--bundle", "--capabilities", str(capabilities), "--format", "json", str(folder)
-    )
+def check(opa: Path, folder: Path, capabilities: Path, *more: str) -> list[str]:
+    """What `opa check --strict` has against `folder`: one line each, with paths relative to it. `more`: arguments."""
+    arguments = ("--strict", "--capabilities", str(capabilities), "--format", "json", *more, str(folder))
+    done = run(opa, "check", *arguments)
     if done.returncode == 0:
         return []
     text = (done.stdout or done.stderr).decode(errors="replace")

@@ -53,3 +53,7 @@ _has_role(role) if {
 	input.subject.type == "user"
 	role in input.subject.properties.roles
 }
+
+# METADATA
+# title: Fifteen minutes
+limit["token_lifetime"] := 900

@@ -76,3 +76,5 @@ test_odd_values_not_allowed if {
 		every value in fixtures.odd { _allowed(fixtures.replaced(fixtures.batch, path, value)) == set() }
 	}
 }
+
+test_token_lives_fifteen_minutes if admin.limit == {"token_lifetime": 900}

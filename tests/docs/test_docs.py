@@ -23,8 +23,11 @@ from bridge.model.decision import Code
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport, Violation
 from bridge.ops.metrics import Metrics
+from bridge.policy.folder import read
+from bridge.policy.lint import lint
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
+from bridge.policy.testing import run_tests
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, documented_request, links, section, table_names
 from tests.support.bridge import RunningBridge, running_bridge
 
@@ -80,16 +83,10 @@ def test_the_policy_of_the_readme_passes_with_its_test(tmp_path: Path) -> None:
     (test,) = (block.text for block in blocks(POLICY_ENGINEERS) if block.text.startswith("package issuance_test."))
     (policies / "scopes" / "reports_read.rego").write_text(policy)
     (policies / "scopes" / "reports_read_test.rego").write_text(test)
-    kernel, opa = ROOT / "bridge" / "kernel", find_opa()
-    joined: list[str | Path] = ["--schema", policies / "schemas", policies, kernel / "lib.rego"]
-    for arguments in (
-        ["fmt", "--list", "--fail", policies],
-        ["check", "--strict", "--capabilities", kernel / "capabilities.json", *joined],
-        ["test", "--fail-on-empty", "--run", "issuance_test.reports_read", policies, kernel / "lib.rego"],
-        ["test", "--coverage", "--threshold", "100", policies, kernel / "lib.rego", kernel / "lib_test.rego"],
-    ):
-        done = subprocess.run([opa, *map(str, arguments)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    opa = find_opa()
+    assert lint(policies, opa) == []
+    tested = run_tests(read(policies), opa)
+    assert (tested.failures, tested.coverage) == ((), 100.0)
     assert load(policies, opa).package_for("reports:read") == 'issuance.scope["reports:read"]'
 
 
