@@ -52,6 +52,11 @@ class Judged:
     voices: tuple[Voice, ...]
     differences: tuple[Difference, ...]
 
+    @property
+    def codes(self) -> list[str]:
+        """The reasons in the decision: of rules, and the bridge's own."""
+        return sorted(_codes(self.decision))
+
 
 async def judge(
     questions: Sequence[Question], engine: Engine, mask: SecretMask, max_token_lifetime_s: int | None

@@ -54,7 +54,7 @@ def lint(path: Path, opa: Path, secrets: Secrets = (SECRET_NAMES, SECRET_SUFFIXE
         checked = {*_refusals(folder, opa), *_checked(root, opa)}
         trees = _parse(root / "set", folder.modules, opa)
         own = _conventions(folder, trees, opa, secrets)
-        found = checked | {c for c in own if not _told_already(c, checked)} | set(_unformatted(root, folder, opa))
+        found = {c for c in checked if not _told_better(c, own)} | {*own, *_unformatted(root, folder, opa)}
     return sorted(found)
 
 
@@ -195,8 +195,8 @@ def closed_objects(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _told_already(complaint: Complaint, checked: set[Complaint]) -> bool:
-    """A misspelt member of `input` that the schema found, too."""
-    return complaint.code == "input_unknown" and any(
-        (c.file, c.row, c.code) == (complaint.file, complaint.row, "rego_type_error") for c in checked
+def _told_better(complaint: Complaint, own: list[Complaint]) -> bool:
+    """A misspelt member of `input`, of which ours says what there is instead."""
+    return complaint.message.startswith("undefined ref: input.") and any(
+        (c.file, c.row, c.code) == (complaint.file, complaint.row, "input_unknown") for c in own
     )

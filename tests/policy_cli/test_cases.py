@@ -125,10 +125,11 @@ def test_text_says_which_rules_spoke(tmp_path: Path, policy: Policy) -> None:
     table = "cases:\n  - {name: no user, client: shop, grant_type: client_credentials, scope: a:b, expect: allow}\n"
     ran = policy("test", write(tmp_path, {**WHOLE, "cases/a.yaml": table}))
     assert ran.code == 1
-    assert ran.out.splitlines()[:3] == [
+    assert ran.out.splitlines()[:4] == [
         "cases/a.yaml:2: case: no user (shop, client_credentials, a:b)",
         '    outcome: expected "allow", got "deny"',
         "    allow allow (issuance.gate, gate.rego:1)",
+        "    no_allow (the bridge itself)",
     ]
 
 

@@ -4,6 +4,7 @@ import click
 
 from bridge.cli.policy.build import build, schema
 from bridge.cli.policy.lint import lint
+from bridge.cli.policy.scaffold import init, new
 from bridge.cli.policy.test import test
 
 
@@ -12,5 +13,5 @@ def policy() -> None:
     """Work on policies."""
 
 
-for command in (lint, test, build, schema):
+for command in (init, new, lint, test, build, schema):
     policy.add_command(command)

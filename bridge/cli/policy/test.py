@@ -84,6 +84,7 @@ def _told(failures: Sequence[Failure], judged: Sequence[Judged]) -> Iterator[dic
                 "grant_type": question.grant_type,
                 "scope": question.scope,
                 "differences": [{"what": d.what, "expected": d.expected, "got": d.got} for d in one.differences],
+                "codes": one.codes,
                 "spoke": [
                     {"package": v.package, "rule": v.rule, "code": v.code, "file": v.file, "row": v.row}
                     for v in one.voices
@@ -101,7 +102,9 @@ def _text(line: dict[str, Any]) -> str:
         for d in line["differences"]
     ]
     spoke = [f"    {v['rule']} {v['code']} ({v['package']}, {v['file']}:{v['row']})" for v in line["spoke"]]
-    return "\n".join([f"{place}case: {line['text']} ({asked})", *told, *(spoke or ["    no rule spoke"])])
+    voiced = {v["code"] for v in line["spoke"]}
+    own = [f"    {code} (the bridge itself)" for code in line["codes"] if code not in voiced]
+    return "\n".join([f"{place}case: {line['text']} ({asked})", *told, *spoke, *own])
 
 
 def _summary(tested: Tested, judged: Sequence[Judged], wrong: int, threshold: float) -> Iterator[dict[str, str]]:

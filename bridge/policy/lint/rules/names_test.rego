@@ -1,16 +1,7 @@
 package lint_test.names
 
 import data.lint
-import data.lint.rules.names
 import data.lint_test.fixtures
-
-test_one_letter_off if {
-	every name in ["alow", "alloww", "callow", "allaw", "alolw", "ALLOW", "Allow"] { names.nearly(name, "allow") }
-}
-
-test_other_names_are_no_mistakes if {
-	every name in ["helper", "allowed_", "al", "llaow_", "lalwo", "aloww"] { not names.nearly(name, "allow") }
-}
 
 test_helper_with_an_underscore_is_clean if {
 	findings := lint.finding with input as fixtures.input_of([fixtures.scope("_dney := {1}\n")])

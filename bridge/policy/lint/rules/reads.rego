@@ -2,6 +2,7 @@
 # title: What policies read
 package lint.rules.reads
 
+import data.lint.spelling
 import data.lint.tree
 
 finding contains _at(package_, read.row, "input_unknown", {"message": message, "remedy": remedy}) if {
@@ -13,7 +14,7 @@ finding contains _at(package_, read.row, "input_unknown", {"message": message, "
 	_fits(object.path, array.slice(read.path, 0, i))
 	not step in object.members
 	message := sprintf("input has no %s", [_written(array.slice(read.path, 0, i + 1))])
-	remedy := sprintf("there is: %s", [concat(", ", sort(object.members))])
+	remedy := _instead(step, object.members)
 }
 
 finding contains _at(package_, read.row, "input_unknown", {"message": message, "remedy": remedy}) if {
@@ -44,6 +45,11 @@ finding contains _at(package_, tree.row(call[0]), "scope_tree_read", {"message":
 	message := "object.get over packages evaluates every one of them"
 	remedy := "read data.issuance.scope[NAME].RULE, which evaluates one"
 }
+
+_instead(step, members) := sprintf("write %s", [concat(" or ", sort(meant))]) if {
+	meant := {member | some member in members; spelling.nearly(step, member)}
+	meant != set()
+} else := sprintf("there is: %s", [concat(", ", sort(members))])
 
 _fields("resource") := input.tuple_fields
 
