@@ -26,7 +26,8 @@ from bridge.model.issuance import (
     Subject,
 )
 from bridge.model.times import parse_rfc3339
-from bridge.policy.load import parse_data
+from bridge.policy.load import one_document
+from bridge.policy.syntax import load_yamls
 
 GRANT_TYPES = (
     "authorization_code",
@@ -128,9 +129,15 @@ def read_cases(files: Mapping[str, bytes], opa: Path) -> list[Question]:
     """The questions of these tables, in their order. PolicyRefused names every row that is none."""
     found: list[Question] = []
     reasons: list[str] = []
+    texts: dict[str, str] = {}
     for file, content in sorted(files.items()):
         try:
-            found.extend(_read(file, content, opa))
+            texts[file] = one_document(content)
+        except ValueError as error:
+            reasons.append(f"{file}:1: {error}")
+    for (file, text), value in zip(texts.items(), load_yamls(opa, list(texts.values())), strict=True):
+        try:
+            found.extend(_read(file, text, value))
         except PolicyRefused as refused:
             reasons.extend(refused.reasons)
     if reasons:
@@ -138,9 +145,8 @@ def read_cases(files: Mapping[str, bytes], opa: Path) -> list[Question]:
     return found
 
 
-def _read(file: str, content: bytes, opa: Path) -> list[Question]:
-    value = parse_data(file, content, opa)
-    rows = _Rows(content.decode("utf-8"))
+def _read(file: str, text: str, value: Any) -> list[Question]:
+    rows = _Rows(text)
     try:
         table = CaseTable.model_validate(value)
     except ValidationError as error:

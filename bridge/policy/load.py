@@ -88,7 +88,7 @@ def merge_data(found: Source, opa: Path) -> dict[str, Any]:
     """All data of the set as one tree; PolicyRefused where a file is none, or two files say one thing."""
     merged: dict[str, Any] = {}
     for name, content in sorted(found.data.items()):
-        value = parse_data(name, content, opa)
+        value = _parse_data(name, content, opa)
         for part in reversed(PurePosixPath(name).parent.parts):
             value = {part: value}
         if not isinstance(value, dict):
@@ -97,19 +97,23 @@ def merge_data(found: Source, opa: Path) -> dict[str, Any]:
     return merged
 
 
-def parse_data(name: str, content: bytes, opa: Path) -> Any:
-    """The one value in a JSON or YAML file; PolicyRefused when there is none, or more."""
+def _parse_data(name: str, content: bytes, opa: Path) -> Any:
     try:
         if name.endswith(".json"):
             value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
             bundle.canonical(value)  # a lone surrogate is found here, while the file is known
             return value
-        text = content.decode("utf-8")
-        if sum(_YAML_CONTENT.search(part) is not None for part in _YAML_MARK.split(text)) > 1:
-            raise ValueError("more than one YAML document, of which only the first would be read")
-        return load_yaml(opa, text)
+        return load_yaml(opa, one_document(content))
     except (ValueError, RecursionError) as error:
         raise PolicyRefused([f"{name}: {error}"]) from error
+
+
+def one_document(content: bytes) -> str:
+    """The YAML text in `content`; ValueError when it is not UTF-8, or more than the one document that is read."""
+    text = content.decode("utf-8")
+    if sum(_YAML_CONTENT.search(part) is not None for part in _YAML_MARK.split(text)) > 1:
+        raise ValueError("more than one YAML document, of which only the first would be read")
+    return text
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

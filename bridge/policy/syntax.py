@@ -41,27 +41,34 @@ def parse(opa: Path, modules: dict[str, bytes]) -> list[Module]:
             sources[name] = content.decode("utf-8")
         except UnicodeDecodeError:
             raise PolicyRefused([f"{name}: not UTF-8"]) from None
-    names = list(sources)
-    trees: list[dict[str, Any]] = []
-    for start in range(0, len(names), _PARSE_CHUNK):
-        chunk = names[start : start + _PARSE_CHUNK]
-        trees.extend(opa_cli.evaluate(opa, _PARSE, [[name, sources[name]] for name in chunk], strict=True))
-    blocks = [_blocks(tree.get("comments") or []) for tree in trees]
+    read = trees(opa, sources)
+    blocks = [_blocks(tree.get("comments") or []) for tree in read]
     texts = [text for found in blocks for _, text in found]
-    contents = iter(_yaml(opa, texts))
+    contents = iter(load_yamls(opa, texts))
     return [
         _module(name, sources[name], tree, [(row, next(contents)) for row, _ in found])
-        for name, tree, found in zip(names, trees, blocks, strict=True)
+        for name, tree, found in zip(sources, read, blocks, strict=True)
     ]
 
 
 def load_yaml(opa: Path, text: str) -> Any:
-    """`text` as OPA itself reads YAML; PolicyRefused when it does not."""
-    (value,) = _yaml(opa, [text])
+    """`text` as OPA itself reads YAML, null when it does not."""
+    (value,) = load_yamls(opa, [text])
     return value
 
 
-def _yaml(opa: Path, texts: list[str]) -> list[Any]:
+def trees(opa: Path, modules: dict[str, str]) -> list[dict[str, Any]]:
+    """Syntax trees as OPA prints them, without rows; PolicyRefused with its message where one does not parse."""
+    names = list(modules)
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(names), _PARSE_CHUNK):
+        chunk = names[start : start + _PARSE_CHUNK]
+        found.extend(opa_cli.evaluate(opa, _PARSE, [[name, modules[name]] for name in chunk], strict=True))
+    return found
+
+
+def load_yamls(opa: Path, texts: list[str]) -> list[Any]:
+    """Each text as `load_yaml` reads it, at once."""
     values = opa_cli.evaluate(opa, _YAML, texts) if texts else []
     return [value[0] if value else None for value in values]
 

@@ -113,8 +113,19 @@ BROKEN: dict[str, list[tuple[dict[str, str], dict[str, str]]]] = {
     "code_missing": [
         ({"a.rego": scope().replace("# custom:\n#   code: user\n", "")}, {"a.rego": scope()}),
         (
+            {"a.rego": scope(USER + "\ndeny if input.context.down\n")},
+            {"a.rego": scope(USER + "\n_a if input.context.down\n")},
+        ),
+        (
             {"a.rego": scope(USER + '\ndeny contains "down" if input.door == "native"\n')},
             {"a.rego": scope(USER + '\ndeny contains {"code": "down", "title": "Down"} if input.door == "native"\n')},
+        ),
+    ],
+    "not_a_set": [
+        ({"a.rego": scope(USER + "\ndeny[x] if some x in input.scopes\n")}, {"a.rego": scope()}),
+        (
+            {"a.rego": scope(USER + '\nrequire["consent"] if input.client\n')},
+            {"a.rego": scope(USER + '\nrequire contains "consent"\n')},
         ),
     ],
     "code_not_unique": [
@@ -315,7 +326,7 @@ def test_every_code_is_documented_and_broken_here() -> None:
     text = "\n".join(file.read_text() for file in files if not file.name.endswith("_test.rego"))
     codes = set(
         re.findall(
-            r'"((?:\w+_(?:missing|unknown|unique|incomplete|expired|allow|untested|nearly|read|malformed))|unformatted|refused)"',
+            r'"((?:\w+_(?:missing|unknown|unique|incomplete|expired|allow|untested|nearly|read|malformed))|unformatted|refused|not_a_set)"',
             text,
         )
     )

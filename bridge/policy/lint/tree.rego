@@ -55,6 +55,7 @@ about_rule(rule) := object.union_n([a | some a in object.get(rule, "annotations"
 is_finding_rule(rule) if {
 	name(rule) in {"allow", "deny"}
 	rule.head.key
+	count(rule.head.ref) == 1
 }
 
 # METADATA
@@ -159,25 +160,27 @@ strings(node) := {term.value | walk(node, [_, term]); term.type == "string"}
 
 # METADATA
 # title: Trees of the test modules that mention a package
-tests_of(package_) := [test.tree |
-	some test in input.tests
+tests_of(package_) := [test.tree | some test in input.tests; package_.path in _mentioned[test.file]]
+
+# What each test module names below data, as far as a package's path goes.
+_mentioned[test.file] := {array.slice(ref.steps, 1, length) |
 	some ref in refs({}, test.tree)
-	array.slice(ref.steps, 0, count(package_.path) + 1) == array.concat(["data"], package_.path)
-]
+	ref.steps[0] == "data"
+	some length in [3, 4]
+	length <= count(ref.steps)
+} if {
+	some test in input.tests
+}
 
 # METADATA
 # title: Cases that a package answers
-cases_of(package_) := [case | some case in input.cases; _answers(package_, case)]
-
-_answers(package_, _) if package_.kind == "gate"
-
-_answers(package_, case) if {
+cases_of(package_) := input.cases if {
+	package_.kind == "gate"
+} else := [case | some case in _cases[package_.path[2]]] if {
 	package_.kind == "scope"
-	package_.path[2] in split(case.scope, " ")
-}
+} else := [case | some scope, cases in _cases; startswith(scope, package_.path[2]); some case in cases]
 
-_answers(package_, case) if {
-	package_.kind == "scope_prefix"
+_cases[scope] contains case if {
+	some case in input.cases
 	some scope in split(case.scope, " ")
-	startswith(scope, package_.path[2])
 }

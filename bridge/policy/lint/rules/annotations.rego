@@ -50,6 +50,25 @@ finding contains _at(package_, rule, "code_missing", message, remedy) if {
 	message := sprintf("the rule %s has no code: %s", [tree.name(rule), _without_code[tree.name(rule)]])
 }
 
+finding contains _at(package_, rule, "code_missing", "deny is a boolean: it denies, and nobody learns why", remedy) if {
+	remedy := "write deny contains lib.finding(rego.metadata.chain()) if ..., with a code in the annotation"
+	some package_ in tree.issuance
+	some rule in package_.rules
+	tree.name(rule) == "deny"
+	count(rule.head.ref) == 1
+	not rule.head.key
+	rule.head.value.value == true
+}
+
+finding contains _at(package_, rule, "not_a_set", message, sprintf("write %s contains ...", [name])) if {
+	some package_ in tree.issuance
+	some rule in package_.rules
+	name := tree.name(rule)
+	name in {"allow", "deny", "require", "crit"}
+	count(rule.head.ref) > 1
+	message := sprintf("the rule %s makes an object, where a set is read", [name])
+}
+
 finding contains _at(package_, rule, "code_not_unique", message, "give each rule of the package a code of its own") if {
 	some package_ in tree.issuance
 	some i, rule in package_.rules

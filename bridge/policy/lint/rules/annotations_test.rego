@@ -51,6 +51,18 @@ test_what_others_make_is_not_judged if {
 	}
 }
 
+test_boolean_deny_has_no_code if {
+	_found(fixtures.scope("deny if input.client\n")) == {"code_missing"}
+	_found(fixtures.scope("default deny := false\n")) == set()
+}
+
+test_set_is_no_object if {
+	every name in ["allow", "deny", "require", "crit"] {
+		_found(fixtures.scope(sprintf("%s[x] if some x in input.scopes\n", [name]))) == {"not_a_set"}
+	}
+	_found(fixtures.scope("limit[\"audience\"] := []\n")) == set()
+}
+
 test_code_stands_once if {
 	text := "deny contains {\"code\": \"c\", \"title\": \"C\"} if input.client\n"
 	_found(fixtures.scope(concat("\n", [text, text]))) == {"code_not_unique"}
