@@ -10,9 +10,11 @@ from bridge.model.limit import Limit
 from bridge.model.mask import SecretMask
 from bridge.model.policy import PolicySet
 from bridge.model.scope import is_scope_token
+from bridge.model.source import Declared, Status
 from bridge.model.times import now_ms, parse_rfc3339, uuid7
 from bridge.model.verdict import Verdict
 from bridge.pdp import combine
+from bridge.pdp.enrich import Informed, without_failed
 from bridge.pdp.evaluate import Answers, Ask, Verdicts, evaluate
 from bridge.pdp.gather import Call, encode, gather
 from bridge.policy.cases import Question
@@ -58,21 +60,31 @@ class Judged:
         return sorted(_codes(self.decision))
 
 
-async def judge(
-    questions: Sequence[Question], engine: Engine, mask: SecretMask, max_token_lifetime_s: int | None
-) -> list[Judged]:
-    """Each question with what the bridge would say. Raises EngineFault where the engine gives no answer."""
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the configuration says: names of secrets, the ceiling on lifetimes (s), which scope uses which source."""
+
+    mask: SecretMask
+    max_token_lifetime_s: int | None = None
+    sources: tuple[Declared, ...] = ()
+
+
+async def judge(questions: Sequence[Question], engine: Engine, settled: Settled) -> list[Judged]:
+    """Each question with what the bridge would say. Raises EngineFault where the engine gives no answer.
+
+    No source is asked: a case says what one answered.
+    """
     judged: list[Judged] = []
     at = now_ms()
     for start in range(0, len(questions), CHUNK):
         chunk = questions[start : start + CHUNK]
-        documents = [_document(question, at, mask) for question in chunk]
+        documents = [_document(question, at, settled.mask) for question in chunk]
         asks = [
             Ask(encode(document), scopes=tuple(filter(is_scope_token, document["scopes"]))) for document in documents
         ]
         said = await evaluate(engine, asks, deadline=time.monotonic() + CHUNK_S, query_s=CHUNK_S / 2)
         for number, (question, document) in enumerate(zip(chunk, documents, strict=True)):
-            judged.append(_judged(question, document, asks[number].scopes, said, number, at, max_token_lifetime_s))
+            judged.append(_judged(question, document, asks[number].scopes, said, number, at, settled))
     return judged
 
 
@@ -82,7 +94,8 @@ def _document(question: Question, at: int, mask: SecretMask) -> dict[str, Any]:
     document = gather(question.request, call, uuid7(at), at, mask)
     if question.case.sources is not None:
         document["sources"] = {
-            name: source.model_dump(mode="json", exclude_unset=True) for name, source in question.case.sources.items()
+            name: mask(source.model_dump(mode="json", exclude_unset=True))
+            for name, source in question.case.sources.items()
         }
     return document
 
@@ -98,14 +111,25 @@ def _judged(
     said: Answers,
     number: int,
     at: int,
-    ceiling_s: int | None,
+    settled: Settled,
 ) -> Judged:
     at = _time(question, at)
     verdicts = said.verdicts(number, scopes, at)
-    decision = combine.combine(combine.Question(document, at, ceiling_s), verdicts.gate, verdicts.scopes)
+    verdicts = _without_failed(verdicts, question, settled)
+    asked = combine.Question(document, at, settled.max_token_lifetime_s)
+    decision = combine.combine(asked, verdicts.gate, verdicts.scopes)
     return Judged(
         question, decision, tuple(_voices(verdicts, said.policy_set)), tuple(_differences(question, decision))
     )
+
+
+def _without_failed(verdicts: Verdicts, question: Question, settled: Settled) -> Verdicts:
+    """As in a decision: what uses a source that failed is denied, whatever its package says."""
+    told = question.case.sources or {}
+    failed = [s for s in settled.sources if s.name in told and told[s.name].status == Status.FAILED.value]
+    denies = frozenset(use for use in (None, *verdicts.scopes) if any(source.serves(use) for source in failed))
+    informed = Informed(denies=denies)
+    return without_failed(verdicts, informed, informed)
 
 
 def _voices(verdicts: Verdicts, policy_set: PolicySet) -> Iterator[Voice]:

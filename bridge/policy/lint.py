@@ -26,7 +26,19 @@ _AT_ONCE = 4
 _UNLOADED = "mend this first: as it is, the bridge does not load the set"
 _PLACE = re.compile(r"(?P<file>[^:\s][^:]*(?::(?=\d)|\.(?:json|yaml):))(?:(?P<row>\d+):)? (?P<text>.*)", re.DOTALL)
 _CODE = re.compile(r"(?P<code>rego_\w+_error): (?P<text>.*)", re.DOTALL)
-_TUPLE_FIELDS = ("action", "caller", "context", "door", "id", "issuer", "resource", "salt", "subject", "time")
+_TUPLE_FIELDS = (
+    "action",
+    "caller",
+    "context",
+    "door",
+    "id",
+    "issuer",
+    "resource",
+    "salt",
+    "sources",
+    "subject",
+    "time",
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -226,3 +226,23 @@ def test_the_samples_pass(policy: Policy) -> None:
 def test_every_named_grant_type_is_one_that_the_bridge_documents() -> None:
     text = (ROOT / "docs" / "token-services.md").read_text()
     assert [name for name in GRANT_TYPES if name not in text] == []
+
+
+def test_failed_source_denies_what_uses_it_whatever_the_package_says(tmp_path: Path, policy: Policy) -> None:
+    row = (
+        "client: shop, grant_type: ciba, scope: a:b, authentication: {acr: gold}, sources: {posture: {status: failed}}"
+    )
+    table = f"cases:\n  - {{name: down, {row}, expect: deny, codes: [source_failed]}}\n"
+    folder = write(tmp_path / "policies", {**WHOLE, "cases/a.yaml": table})
+    config = write(tmp_path, {"bridge.toml": SOURCES}) / "bridge.toml"
+    assert policy("test", folder, "--config", config).code == 0
+    assert policy("test", folder).code == 1  # without the declaration nobody knows that the scope uses it
+
+
+SOURCES = """[[sources]]
+name = "posture"
+owner = "Devices <devices@example.com>"
+url = "https://posture.example/v1"
+key = ["/subject/id"]
+scopes = ["a:b"]
+"""

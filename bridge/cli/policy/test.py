@@ -15,7 +15,7 @@ from bridge.model.policy import PolicySet
 from bridge.ops.logging import configure_logging
 from bridge.policy.cases import Question, read_cases
 from bridge.policy.folder import read
-from bridge.policy.judge import Judged, judge
+from bridge.policy.judge import Judged, Settled, judge
 from bridge.policy.load import verify
 from bridge.policy.opa import find_opa, require_version
 from bridge.policy.testing import Failure, Tested, run_tests
@@ -62,7 +62,8 @@ async def _judge(questions: Sequence[Question], policy_set: PolicySet, settings:
     await engine.start(policy_set)
     try:
         mask = SecretMask(server.secret_names, server.secret_suffixes)
-        return await judge(questions, engine, mask, settings.policy.max_token_lifetime_s)
+        sources = tuple(section.declared() for section in settings.sources)
+        return await judge(questions, engine, Settled(mask, settings.policy.max_token_lifetime_s, sources))
     finally:
         await engine.close()
 
