@@ -6,22 +6,22 @@ import sys
 import click
 
 from bridge import __version__
-from bridge.cli import check, policy, serve, sources
-from bridge.cli.log import log
+from bridge.cli.commands import Commands
 from bridge.errors import BridgeError
 
+COMMANDS = {
+    "serve": "bridge.cli.serve:serve",
+    "check": "bridge.cli.check:check",
+    "policy": "bridge.cli.policy:policy",
+    "sources": "bridge.cli.sources:sources",
+    "log": "bridge.cli.log:log",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Commands, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="issuance-bridge")
 def cli() -> None:
     """Asks Open Policy Agent before a token is minted, and keeps evidence of the answer."""
-
-
-cli.add_command(serve.serve)
-cli.add_command(check.check)
-cli.add_command(policy.policy)
-cli.add_command(sources.sources)
-cli.add_command(log)
 
 
 def run() -> None:

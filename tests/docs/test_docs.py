@@ -30,6 +30,7 @@ from bridge.policy.opa import find_opa
 from bridge.policy.testing import run_tests
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, documented_request, links, section, table_names
 from tests.support.bridge import RunningBridge, running_bridge
+from tests.support.commands import commands_of
 
 RUNNABLE = [block for page in PAGES for block in blocks(page) if "runnable" in block.marks]
 AUDITORS, OPERATIONS, POLICY_ENGINEERS, TOKEN_SERVICES = (
@@ -133,12 +134,13 @@ def test_every_event_of_the_process_log_is_documented() -> None:
 
 
 def test_every_command_and_option_is_documented() -> None:
-    commands = {name: group for name, group in cli.commands.items() if isinstance(group, click.Group)}
-    names = {name for name in cli.commands if name not in commands}
-    names |= {f"{name} {command}" for name, group in commands.items() for command in group.commands}
+    every = commands_of(cli)
+    groups = {name: commands_of(group) for name, group in every.items() if isinstance(group, click.Group)}
+    names = every.keys() - groups.keys()
+    names |= {f"{name} {command}" for name, group in groups.items() for command in group}
     documented = table_names(section(OPERATIONS, "## Commands"))
     assert {name.removeprefix("issuance-bridge ") for name in documented} == names
-    query = commands["log"].commands["query"]
+    query = groups["log"]["query"]
     options = {name for parameter in query.params for name in parameter.opts}
     documented = {name.split()[0] for name in table_names(section(AUDITORS, "## Find entries"))}
     assert options - {"--config", "--json"} == documented  # these two stand in the text

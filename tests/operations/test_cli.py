@@ -16,6 +16,7 @@ from bridge import __version__
 from bridge.cli.main import cli, run
 from bridge.kernel import OPA_VERSION
 from tests.support.bridge import clean_environment, request, run_cli, running_bridge, write_config
+from tests.support.commands import commands_of
 from tests.support.policies import POLICIES, write_policies
 
 
@@ -23,7 +24,7 @@ def commands(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
     """The path of this command and of all below it."""
     yield path
     if isinstance(command, click.Group):
-        for name, part in command.commands.items():
+        for name, part in commands_of(command).items():
             yield from commands(part, *path, name)
 
 

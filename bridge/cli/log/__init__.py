@@ -2,19 +2,23 @@
 
 import click
 
-from bridge.cli.log.erase import erase
-from bridge.cli.log.export import export_command
-from bridge.cli.log.keep import checkpoint, rebuild
-from bridge.cli.log.prove import check, prove
-from bridge.cli.log.query import query, show
-from bridge.cli.log.reconcile import reconcile
-from bridge.cli.log.verify import consistency, verify
+from bridge.cli.commands import Commands
+
+COMMANDS = {
+    "show": "bridge.cli.log.query:show",
+    "query": "bridge.cli.log.query:query",
+    "verify": "bridge.cli.log.verify:verify",
+    "prove": "bridge.cli.log.prove:prove",
+    "check": "bridge.cli.log.prove:check",
+    "consistency": "bridge.cli.log.verify:consistency",
+    "reconcile": "bridge.cli.log.reconcile:reconcile",
+    "checkpoint": "bridge.cli.log.keep:checkpoint",
+    "rebuild": "bridge.cli.log.keep:rebuild",
+    "erase": "bridge.cli.log.erase:erase",
+    "export": "bridge.cli.log.export:export_command",
+}
 
 
-@click.group()
+@click.group(cls=Commands, places=COMMANDS)
 def log() -> None:
     """Read the evidence log, and prove it."""
-
-
-for command in (show, query, verify, prove, check, consistency, reconcile, checkpoint, rebuild, erase, export_command):
-    log.add_command(command)

@@ -2,16 +2,18 @@
 
 import click
 
-from bridge.cli.policy.build import build, schema
-from bridge.cli.policy.lint import lint
-from bridge.cli.policy.scaffold import init, new
-from bridge.cli.policy.test import test
+from bridge.cli.commands import Commands
+
+COMMANDS = {
+    "init": "bridge.cli.policy.scaffold:init",
+    "new": "bridge.cli.policy.scaffold:new",
+    "lint": "bridge.cli.policy.lint:lint",
+    "test": "bridge.cli.policy.test:test",
+    "build": "bridge.cli.policy.build:build",
+    "schema": "bridge.cli.policy.build:schema",
+}
 
 
-@click.group()
+@click.group(cls=Commands, places=COMMANDS)
 def policy() -> None:
     """Work on policies."""
-
-
-for command in (init, new, lint, test, build, schema):
-    policy.add_command(command)
