@@ -106,7 +106,9 @@ def read_evaluations(body: Mapping[str, Any], max_items: int) -> Evaluations:
         raise MalformedRequest([("/evaluations", f"at most {max_items} items (authzen.max_items), {len(items)} sent")])
     defaults = {name: body[name] for name in (*ENTITIES, "context") if name in body}
     _check_types(defaults)
-    return Evaluations(tuple(_read_item(defaults, item) for item in items), semantic)
+    # Most items take most of the defaults, so these are read once.
+    shared = {name: _entity(defaults, name) for name in ENTITIES if _is_whole(defaults.get(name), name)}
+    return Evaluations(tuple(_read_item(defaults, shared, item) for item in items), semantic)
 
 
 def read_tuple(body: Mapping[str, Any], *, searched: str | None = None, inherited: bool = False) -> Tuple:
@@ -116,16 +118,21 @@ def read_tuple(body: Mapping[str, Any], *, searched: str | None = None, inherite
     return Tuple(**entities, context=body.get("context") or {}, inherited=inherited)
 
 
-def _read_item(defaults: Mapping[str, Any], item: Mapping[str, Any]) -> Tuple | Misfit:
-    """A member of the item replaces the default whole."""
+def _read_item(
+    defaults: Mapping[str, Any], shared: Mapping[str, dict[str, Any]], item: Mapping[str, Any]
+) -> Tuple | Misfit:
+    """A member of the item replaces the default whole. `shared`: the defaults that are whole, as they were read."""
     own = {name: value for name, value in item.items() if name != "context" or value is not None}
     try:
-        return read_tuple({**defaults, **own}, inherited="context" not in own)
+        _check_types(own)
+        body = {**defaults, **own}
+        entities = {n: shared[n] if n in shared and n not in own else _entity(body, n) for n in ENTITIES}
+        return Tuple(**entities, context=body.get("context") or {}, inherited="context" not in own)
     except MalformedRequest as fault:
         return Misfit("; ".join(f"{pointer[1:].replace('/', '.')} {text}" for pointer, text in fault.problems))
 
 
-def _entity(body: Mapping[str, Any], name: str, searched: bool) -> dict[str, Any]:  # noqa: FBT001 - one of two forms
+def _entity(body: Mapping[str, Any], name: str, searched: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
     value = _object(body, name)
     needed = [member for member in ENTITIES[name] if not searched or member == "type"]
     if missing := [(f"/{name}/{member}", "is missing") for member in needed if member not in value]:
@@ -134,10 +141,16 @@ def _entity(body: Mapping[str, Any], name: str, searched: bool) -> dict[str, Any
     return {**{member: value[member] for member in needed}, **properties}
 
 
+def _is_whole(value: Any, name: str) -> bool:
+    return isinstance(value, dict) and all(member in value for member in ENTITIES[name])
+
+
 def _check_types(body: Mapping[str, Any]) -> None:
     """Whatever is there has the JSON type that it should have."""
     for name, members in ENTITIES.items():
         value = _object(body, name)
+        if not value:
+            continue
         for member in members:
             if member in value and not isinstance(value[member], str):
                 raise MalformedRequest([(f"/{name}/{member}", "must be a string")])

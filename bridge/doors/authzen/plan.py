@@ -102,6 +102,7 @@ class _Planner:
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
         self._known: dict[_Key, int] = {}
+        self._identities: dict[int, _Identity] = {}
         self._places: dict[int, Place] = {}
         self._with_scopes: set[tuple[str, ...]] = set()
 
@@ -158,8 +159,12 @@ class _Planner:
 
     def _identity(self, item: Tuple) -> _Identity:
         """What makes tuples share an input document."""
-        properties = self._same_properties(item.subject.get("properties"))
-        return (*party(item), item.resource["id"], properties, self._same_context(item.context))
+        known = self._identities.get(id(item))
+        if known is None:
+            properties = self._same_properties(item.subject.get("properties"))
+            known = (*party(item), item.resource["id"], properties, self._same_context(item.context))
+            self._identities[id(item)] = known
+        return known
 
     def _asking(self, document: _Document) -> Asking:
         item = document.item
