@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bridge.audit.filter import Filter
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles
-from bridge.audit.query import Filter, Queries
+from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
 from bridge.evidence.files import INDEX, LOG, VKEY
 from bridge.model.times import parse_rfc3339

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from bridge.audit.filter import Filter
 from bridge.audit.prove import Prover
-from bridge.audit.query import Filter, Queries
+from bridge.audit.query import Queries
 from bridge.audit.reader import Found, LogReader
 from bridge.model.times import rfc3339
 from bridge.tlog.trust import Trust

@@ -15,7 +15,7 @@ from bridge.model.issuance import IssuanceRequest
 from bridge.model.times import rfc3339
 from bridge.pdp.decide import Answered, Decide
 from bridge.pdp.gather import Asking, Call, encode
-from bridge.pdp.record import findings_json, limit_json, scope_json
+from bridge.pdp.wire import findings_json, limit_json, scope_json
 from bridge.ports import Receipt
 
 NAME = "native"

@@ -132,7 +132,7 @@ def _read_item(
         return Misfit("; ".join(f"{pointer[1:].replace('/', '.')} {text}" for pointer, text in fault.problems))
 
 
-def _entity(body: Mapping[str, Any], name: str, searched: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
+def _entity(body: Mapping[str, Any], name: str, searched: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - one of two forms
     value = _object(body, name)
     needed = [member for member in ENTITIES[name] if not searched or member == "type"]
     if missing := [(f"/{name}/{member}", "is missing") for member in needed if member not in value]:

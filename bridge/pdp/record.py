@@ -1,22 +1,23 @@
 """Writes a decision down: what data, which rule of which owner, and which exception path informed it."""
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.model.decision import Code, Decision, ScopeDecision, deny_all
+from bridge.model.decision import Code, Decision, deny_all
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact, fit
-from bridge.model.limit import NO_LIMIT, Limit
+from bridge.model.limit import NO_LIMIT
 from bridge.model.mask import mask_pointers
 from bridge.model.personal import Hiding, Personal
 from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
-from bridge.model.verdict import Finding, Verdict
+from bridge.model.verdict import Verdict
 from bridge.pdp import details
 from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch
+from bridge.pdp.wire import batch_json, findings_json, limit_json, scope_json
 from bridge.ports import EngineStatus, Record
 
 FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED, Code.POLICY_MISMATCH})
@@ -151,43 +152,6 @@ class Recorder:
 def _without_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """What sources said is kept in the input document alone, where it can be erased; the entry has its digests."""
     return {name: value for name, value in document.items() if name != "sources"}
-
-
-def batch_json(batch: Batch) -> dict[str, Any]:
-    """The AuthZEN request that an entry belongs to, and which of its items the entry answers."""
-    return {"id": batch.id, "items": list(batch.items)}
-
-
-def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """`[{"code", "title"}]`, in the order of the codes."""
-    return [
-        {"code": f.code} if f.title is None else {"code": f.code, "title": f.title}
-        for f in sorted(findings, key=lambda f: (f.code, f.title or ""))
-    ]
-
-
-def limit_json(limit: Limit) -> dict[str, Any]:
-    """The members that are set, in their wire form."""
-    result: dict[str, Any] = {}
-    if limit.token_lifetime is not None:
-        result["token_lifetime"] = limit.token_lifetime
-    if limit.granted_scope is not None:
-        result["granted_scope"] = " ".join(sorted(limit.granted_scope))
-    if limit.audience is not None:
-        result["audience"] = list(limit.audience)
-    if limit.authorization_details is not None:
-        result["authorization_details"] = list(limit.authorization_details)
-    return result
-
-
-def scope_json(answer: ScopeDecision) -> dict[str, Any]:
-    """One scope's answer in its wire form; `require` holds what is unmet."""
-    result: dict[str, Any] = {"outcome": answer.outcome.value, "findings": findings_json(answer.findings)}
-    if answer.require:
-        result["require"] = list(answer.require)
-    if limit := limit_json(answer.limit):
-        result["limit"] = limit
-    return result
 
 
 def _reply_code(decision: Decision, verdicts: Verdicts | None = None) -> str | None:

@@ -17,7 +17,8 @@ from bridge.model.policy import PolicySet
 from bridge.model.times import rfc3339, uuid7
 from bridge.pdp.enrich import Informed
 from bridge.pdp.gather import Batch, Call
-from bridge.pdp.record import batch_json, rule_json
+from bridge.pdp.record import rule_json
+from bridge.pdp.wire import batch_json
 from bridge.ports import EngineStatus, Record
 
 KIND = "evaluation"

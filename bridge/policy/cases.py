@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bridge.errors import PolicyRefused
+from bridge.model import gate
 from bridge.model.issuance import (
     Actor,
     Authentication,
@@ -29,19 +30,7 @@ from bridge.model.times import parse_rfc3339
 from bridge.policy.load import one_document
 from bridge.policy.syntax import load_yamls
 
-GRANT_TYPES = (
-    "authorization_code",
-    "client_credentials",
-    "refresh_token",
-    "token_exchange",
-    "device_code",
-    "jwt_bearer",
-    "saml2_bearer",
-    "ciba",
-    "password",
-    "implicit",
-    "pre_authorized_code",
-)
+GRANT_TYPES = (*gate.GRANT_TYPES, "ciba", "password", "implicit", "pre_authorized_code")
 """The grant types that have a name of the bridge's own; others may come, too."""
 
 _ANYBODY = {"type": "user", "id": "user-1"}

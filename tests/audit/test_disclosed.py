@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from bridge.audit.disclosed import Disclosures, check_disclosed, disclosures, holders, open_entry, revealed, written
-from bridge.audit.query import Filter, Queries
+from bridge.audit.filter import Filter
+from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
 from bridge.audit.report import Report
 from bridge.errors import EvidenceInvalid

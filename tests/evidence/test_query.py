@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bridge.audit import query
-from bridge.audit.query import Filter, Queries
+from bridge.audit import filter as filter_module
+from bridge.audit.filter import Filter
+from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import DATABASE, INDEX
@@ -97,12 +98,12 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
 
 
 @pytest.mark.parametrize(("wanted", "indexes"), FILTERS, ids=[str(wanted) for wanted, _ in FILTERS])
-@pytest.mark.parametrize("few", [0, 2, query.FEW])
+@pytest.mark.parametrize("few", [0, 2, filter_module.FEW])
 def test_each_filter(
     folder: Path, wanted: dict[str, Any], indexes: list[int], few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether a condition drives the search or is looked up for each entry, the answer is the same."""
-    monkeypatch.setattr(query, "FEW", few)
+    monkeypatch.setattr(filter_module, "FEW", few)
     assert found(folder, **wanted) == indexes
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.model.decision import Decision
-from bridge.pdp.record import limit_json
+from bridge.pdp.wire import limit_json
 from tests.property import oracle
 from tests.property.questions import FAILED, NOW_MS, SCOPES, Case, Rules, arbitrary_json, cases, read, rules
 

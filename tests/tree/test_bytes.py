@@ -107,7 +107,7 @@ def test_a_file_cut_off_at_any_byte_of_the_last_entry_is_found_and_mended(small:
     data = (small.whole / LOG / name).read_bytes()
     last = len(entries_of(small.whole)[-1]) + 2
     for length in range(max(0, len(data) - last), len(data)):
-        small.spoil(f"{LOG}/{name}", lambda data, length=length: data[:length])  # type: ignore[misc]
+        small.spoil(f"{LOG}/{name}", lambda data, length=length: data[:length])  # type: ignore[misc]  # a default binds the loop variable
         for report in audit(small.copy, small.vkey), audit_alone(small.copy / LOG, small.vkey):
             assert report.problems, length
         assert small.mended() == (name != "checkpoint")

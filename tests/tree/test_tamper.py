@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bridge.audit.filter import Filter
 from bridge.audit.published import FolderFiles
-from bridge.audit.query import Filter, Queries
+from bridge.audit.query import Queries
 from bridge.audit.verify import verify
 from bridge.cli.main import cli
 from bridge.errors import BridgeError

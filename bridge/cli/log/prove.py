@@ -8,10 +8,10 @@ import click
 import orjson
 
 from bridge.audit.disclosed import check_disclosed, disclosures, open_entry
+from bridge.audit.filter import Filter
 from bridge.audit.pack import PROOF_SUFFIX, Pack, file_name
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles, read_beside, read_named
-from bridge.audit.query import Filter
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
 from bridge.cli.log.trusted import read_trust, trust_option, vkey_option

@@ -10,7 +10,8 @@ import click
 import orjson
 
 from bridge.audit.disclosed import disclosures, open_entry
-from bridge.audit.query import Filter, Queries, scopes_of, who
+from bridge.audit.filter import Filter
+from bridge.audit.query import Queries, scopes_of, who
 from bridge.audit.reader import Found
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader

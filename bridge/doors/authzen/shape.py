@@ -8,7 +8,7 @@ from bridge.model.authzen import Misfit
 from bridge.model.decision import Code, Outcome, ScopeDecision
 from bridge.pdp.decide import Answered
 from bridge.pdp.gather import Asking
-from bridge.pdp.record import limit_json
+from bridge.pdp.wire import limit_json
 
 Item = dict[str, Any]
 
