@@ -38,7 +38,7 @@ class Workers:
         for worker, process in list(self._running.items()):
             if process.poll() is None:
                 continue
-            mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+            mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]  # the library has no types there
             # Before any has ever listened, one that fails will fail again; later the others decide without it.
             if process.returncode > 0 and not self._came_up:
                 raise ConfigFault(f"worker {worker} ended at its start with code {process.returncode}: see its log")

@@ -239,14 +239,14 @@ def test_beyond_loopback_needs_callers_and_tls(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
 def test_on_loopback_nothing_is_needed(host: str) -> None:
-    assert Settings(server={"host": host}).server.host == host  # type: ignore[arg-type]
+    assert Settings(server={"host": host}).server.host == host  # type: ignore[arg-type]  # wrong on purpose
     assert is_loopback(host)
 
 
 def test_settings_do_not_change(tmp_path: Path) -> None:
     settings = load(tmp_path, "")
     with pytest.raises(ValueError, match="frozen"):
-        settings.server.port = 1  # type: ignore[misc]
+        settings.server.port = 1  # type: ignore[misc]  # frozen: what is tested
 
 
 def test_a_fault_never_shows_the_value(tmp_path: Path) -> None:

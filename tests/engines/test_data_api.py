@@ -197,7 +197,7 @@ async def test_a_connect_that_fails_is_tried_once_more(tmp_path: Path) -> None:
                 await stack.enter_async_context(await asyncio.start_unix_server(there.serve, path))
             return await connect_once()
 
-        here._connect_once = counted  # type: ignore[method-assign]
+        here._connect_once = counted  # type: ignore[method-assign]  # counts the calls
         assert await ask(here, [1]) == [1]
         assert tries == 2
         await here.close()

@@ -68,7 +68,7 @@ def test_it_is_alone(bridge: RunningBridge, scratch: Path) -> None:
     assert [file.name for file in socket.parent.iterdir()] == ["opa.sock"]
     assert child.environ().keys() <= {"GOMAXPROCS", "GOGC"}
     assert child.net_connections(kind="inet") == []
-    open_files = [os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")]  # noqa: PTH115, PTH208
+    open_files = [os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")]  # noqa: PTH115, PTH208 - what /proc has is no path
     assert not [name for name in open_files if str(bridge.evidence) in name]
     listeners = [c for c in psutil.Process(bridge.process.pid).net_connections(kind="inet") if c.status == "LISTEN"]
     assert [c.laddr.port for c in listeners] == [bridge.port]

@@ -273,7 +273,7 @@ def test_a_process_without_its_control_file_does_not_start(faults: DiskFaults, t
 )
 def test_a_rule_that_does_not_fit_is_refused(faults: DiskFaults, rule: dict[str, int], named: str) -> None:
     with pytest.raises(ValueError, match=f"^{named}:"):
-        faults.set("fsync", **rule)  # type: ignore[arg-type]
+        faults.set("fsync", **rule)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_without_a_compiler_the_test_fails_and_says_so(tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ async def test_a_probe_answered_with_nonsense_does_not_end_the_probing(server: H
     async with local_bridge(tmp_path, engine={"kind": "opa", "url": server.url}) as bridge:
         engine: Any = bridge.bridge.engine
         for value in answers:
-            server.reply = lambda asked, value=value: http({"result": value})  # type: ignore[misc]
+            server.reply = lambda asked, value=value: http({"result": value})  # type: ignore[misc]  # a default binds the loop variable
             await engine._probe()
             assert not engine.status().ready
         tell_the_truth(server, bridge)

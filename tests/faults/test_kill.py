@@ -173,9 +173,9 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
             assert port is not None
             engines += nursery.engines()
             load = Load(port)
-            wait_until(lambda load=load: len(load.replies) >= CLIENTS, 40)  # type: ignore[misc]
+            wait_until(lambda load=load: len(load.replies) >= CLIENTS, 40)  # type: ignore[misc]  # a default binds the loop variable
             if number % LONG == 0:
-                wait_until(lambda load=load: load.checkpoints and load.checkpoints[-1] != load.checkpoints[0])  # type: ignore[misc]
+                wait_until(lambda load=load: load.checkpoints and load.checkpoints[-1] != load.checkpoints[0])  # type: ignore[misc]  # a default binds the loop variable
             time.sleep(chance.uniform(0, SHORT_S if number % LONG else LONG_S))
             nursery.kill()
             load.join()

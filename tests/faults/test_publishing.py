@@ -103,7 +103,7 @@ def test_full_tiles_are_written_on_a_bad_disk_too(files: Published) -> None:
         failed = files.faults.faults(op)
         files.faults.set(op, fail=errno.EIO, after=number, count=2)
         files.ask_at_once(8, 32)
-        wait_until(lambda op=op, failed=failed: files.ask() and files.faults.faults(op) >= failed + 2, 20)  # type: ignore[misc]
+        wait_until(lambda op=op, failed=failed: files.ask() and files.faults.faults(op) >= failed + 2, 20)  # type: ignore[misc]  # a default binds the loop variable
         files.faults.clear()
     files.until_published()
 

@@ -135,7 +135,7 @@ def test_no_opa_anywhere_is_named_with_how_to_mend_it(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     (bare / "bin").mkdir(parents=True)
     code = f"import sys; sys.prefix = {str(bare)!r}; from bridge.cli.main import run; run()"
-    environment = {**clean_environment(), "PATH": str(bare / "bin"), "PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    environment = {**clean_environment(), "PATH": str(bare / "bin"), "PYTHONPATH": os.getcwd()}  # noqa: PTH109 - a text is wanted
     for command in ("serve", "check"):
         done = subprocess.run(
             [sys.executable, "-c", code, command, "--config", str(write_config(tmp_path))],

@@ -85,7 +85,7 @@ def test_no_section_is_forgotten() -> None:
 def metrics() -> Iterator[tuple[str, str, set[str]]]:
     for collector in Metrics().registry._collector_to_names:
         family = next(iter(collector.collect()))
-        labels: tuple[str, ...] = collector._labelnames  # type: ignore[attr-defined]
+        labels: tuple[str, ...] = collector._labelnames  # type: ignore[attr-defined]  # no public way
         yield family.name, family.type, set(labels)
 
 

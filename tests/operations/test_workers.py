@@ -116,9 +116,9 @@ def test_no_acknowledged_entry_is_lost_when_workers_are_killed_under_load(tmp_pa
         try:
             for number in range(2):
                 before = len(replies)
-                wait_until(lambda before=before: len(replies) > before + 50)  # type: ignore[misc]
+                wait_until(lambda before=before: len(replies) > before + 50)  # type: ignore[misc]  # a default binds the loop variable
                 workers_of(bridge)[number].kill()
-                wait_until(lambda number=number: len(bridge.log_events("listening")) == 3 + number, 20)  # type: ignore[misc]
+                wait_until(lambda number=number: len(bridge.log_events("listening")) == 3 + number, 20)  # type: ignore[misc]  # a default binds the loop variable
         finally:
             stop.set()
             for thread in threads:

@@ -250,7 +250,7 @@ def test_misuse(members: Any) -> None:
 def test_misuse_of_a_party_and_of_what_is_no_json() -> None:
     for kind, name in (("group", "g"), ("user", "")):
         with pytest.raises(Misuse):
-            Party(kind, name)  # type: ignore[arg-type]
+            Party(kind, name)  # type: ignore[arg-type]  # wrong on purpose
     for cnf in ({"jkt": b"k"}, {"jkt": float("nan")}):
         with pytest.raises(Misuse):
             build(wish("a", cnf=cnf))

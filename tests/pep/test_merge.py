@@ -271,7 +271,7 @@ class TestExchange:
         wanted = exchange("a")
         assert minted(wanted, YES, YES, YES).scopes == ("a",)
         told = [answered(wanted, *items, YES) for items in ((NO, YES), (YES, NO), (NO, NO), (wait("consent"), YES))]
-        assert all(isinstance(one, Refusal) and one.told() == told[0].told() for one in told)  # type: ignore[union-attr]
+        assert all(isinstance(one, Refusal) and one.told() == told[0].told() for one in told)  # type: ignore[union-attr]  # the line before has looked
         assert refused(wanted, YES, NO, YES) == "invalid_request"
 
     def test_even_when_both_are_one(self) -> None:

@@ -49,7 +49,7 @@ def test_no_survivor_stands_outside_the_limit_of_another(allowed: narrow.Allowed
 @given(allowed_sets, st.randoms(use_true_random=False))
 def test_order_makes_no_difference(allowed: narrow.Allowed, random: object) -> None:
     names = list(allowed)
-    random.shuffle(names)  # type: ignore[attr-defined]
+    random.shuffle(names)  # type: ignore[attr-defined]  # hypothesis gives a Random
     assert narrow.survivors({name: allowed[name] for name in names}) == narrow.survivors(allowed)
 
 

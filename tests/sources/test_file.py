@@ -26,7 +26,7 @@ def replace(path: Path, value: Any) -> None:
     """As an operator should: whole, in one step."""
     new = path.with_suffix(".new")
     new.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-    os.replace(new, path)  # noqa: PTH105
+    os.replace(new, path)  # noqa: PTH105 - the one atomic step
 
 
 async def until(bridge: Any, wanted: str, seconds: float = 5) -> None:

@@ -48,7 +48,7 @@ async def source_server(
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
     await site.start()
-    bound = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    bound = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # the line before has looked
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{bound}/v1?of=posture"
     try:
         yield server
