@@ -87,6 +87,11 @@ def _authzen_part(scratch: Path, options: argparse.Namespace) -> None:
             "OPA": stack.enter_context(targets.opa_alone(scratch / "authzen-opa", bundle, asked, {})),
             "bridge": stack.enter_context(bridge),
         }
+        if options.workers > 1:
+            name, several = f"bridge, {options.workers} workers", scratch / "authzen-workers"
+            plans[name] = stack.enter_context(
+                targets.bridge(several, folder.path, bodies, HERE, options.workers, targets.AUTHZEN)
+            )
         slices = _interleaved(plans, options.at_once, options)
     print_main(slices, options.at_once, baseline="OPA", title="AuthZEN batches of one gate and five scopes")
 

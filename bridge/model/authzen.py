@@ -125,9 +125,12 @@ def _read_item(
     own = {name: value for name, value in item.items() if name != "context" or value is not None}
     try:
         _check_types(own)
-        body = {**defaults, **own}
-        entities = {n: shared[n] if n in shared and n not in own else _entity(body, n) for n in ENTITIES}
-        return Tuple(**entities, context=body.get("context") or {}, inherited="context" not in own)
+        subject, action, resource = (
+            _entity(own, n) if n in own else shared[n] if n in shared else _entity(defaults, n) for n in ENTITIES
+        )
+        inherited = "context" not in own
+        context = (defaults if inherited else own).get("context") or {}
+        return Tuple(subject, action, resource, context, inherited)
     except MalformedRequest as fault:
         return Misfit("; ".join(f"{pointer[1:].replace('/', '.')} {text}" for pointer, text in fault.problems))
 
@@ -147,11 +150,9 @@ def _is_whole(value: Any, name: str) -> bool:
 
 def _check_types(body: Mapping[str, Any]) -> None:
     """Whatever is there has the JSON type that it should have."""
-    for name, members in ENTITIES.items():
+    for name in body.keys() & ENTITIES.keys():
         value = _object(body, name)
-        if not value:
-            continue
-        for member in members:
+        for member in ENTITIES[name]:
             if member in value and not isinstance(value[member], str):
                 raise MalformedRequest([(f"/{name}/{member}", "must be a string")])
         if value.get("properties") is not None and not isinstance(value["properties"], dict):

@@ -4,6 +4,8 @@ import json
 import math
 from typing import Any, NoReturn
 
+import orjson
+
 from bridge.errors import MalformedRequest
 
 MAX_DEPTH = 100
@@ -14,6 +16,22 @@ def loads(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
 
     Raises MalformedRequest, which says what is wrong and never quotes the body's values.
     """
+    value = _written_alike(body, max_depth)
+    return _strictly(body, max_depth) if value is None else value
+
+
+def _written_alike(body: bytes, max_depth: int) -> Any:
+    """The value, when it is written down to these very bytes, so that nothing of them can have been lost; else None."""
+    if body.count(b"{") + body.count(b"[") > max_depth:
+        return None
+    try:
+        value = orjson.loads(body)
+        return value if orjson.dumps(value) == body else None
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+
+
+def _strictly(body: bytes, max_depth: int) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:

@@ -26,9 +26,11 @@ def refused(body: bytes) -> bool:
     return False
 
 
-@given(plain, st.booleans(), st.sampled_from([None, 1]))
-def test_proper_json_is_read_as_it_is(value: Any, escaped: bool, indent: int | None) -> None:
-    body = json.dumps(value, ensure_ascii=escaped, indent=indent).encode("utf-8")
+@given(plain, st.booleans(), st.sampled_from([None, 1]), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_proper_json_is_read_as_it_is(
+    value: Any, escaped: bool, indent: int | None, separators: tuple[str, str]
+) -> None:
+    body = json.dumps(value, ensure_ascii=escaped, indent=indent, separators=separators).encode("utf-8")
     read = strict_json.loads(body)
     assert json.dumps(read) == json.dumps(value)
 

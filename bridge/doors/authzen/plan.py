@@ -98,6 +98,12 @@ class _Planner:
         self._gates = {n: gate for n, gate in self._all_gates.items() if n in self._tuples}
         self._scopes = {n: item.action["name"] for n, item in self._tuples.items() if n not in self._gates}
         self._openings = openings(self._all_gates, self._sent)
+        self._first_of: dict[tuple[str, ...], int] = {}
+        """A subject, alone and at a target -> its first gate."""
+        for number in self._all_gates:
+            subject = party(tuples[number])
+            self._first_of.setdefault(subject, number)
+            self._first_of.setdefault((*subject, tuples[number].resource["id"]), number)
         self._same_context, self._same_properties, self._same_actor = Alike(), Alike(), Alike()
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
@@ -142,9 +148,9 @@ class _Planner:
         self._places[number] = Place(at, scope)
 
     def _first_gate(self, item: Tuple) -> int | None:
-        of_subject = [n for n in self._all_gates if party(self._sent[n]) == party(item)]
-        at_target = [n for n in of_subject if self._sent[n].resource["id"] == item.resource["id"]]
-        return next(iter(at_target or of_subject), None)
+        subject = party(item)
+        at_target = self._first_of.get((*subject, item.resource["id"]))
+        return self._first_of.get(subject) if at_target is None else at_target
 
     def _document(self, item: Tuple, at_gate: int, borrowed: int | None) -> int:
         """The number of the document, which is made where there is none yet. `at_gate`: the item whose gate counts."""

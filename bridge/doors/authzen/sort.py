@@ -24,6 +24,8 @@ class Sort:
         refused: dict[int, Code | Misfit] = {n: item for n, item in enumerate(asked.items) if isinstance(item, Misfit)}
         gated = {number: item for number, item in tuples.items() if item.resource["type"] == ISSUANCE}
         first = plan(gated, call, batch_id, self._capabilities)
+        if not self._plain:
+            return Plan(first.askings, first.places, {**first.refused, **refused})
         wishes: dict[int, Wish] = {}
         checked: dict[int, Mapping[str, Any]] = {}
         for number, item in tuples.items():
