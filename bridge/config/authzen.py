@@ -82,6 +82,8 @@ class AuthzenSection(Section):
         parts = urlsplit(pdp)  # ValueError for a host or port that is none
         if pdp and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or "?" in pdp):
             raise ValueError("must be an https URL without query and fragment")
+        if "@" in parts.netloc:
+            raise ValueError("must be an https URL without user and password: it is published")
         if "#" in pdp or not pdp.isascii() or not pdp.isprintable() or " " in pdp:
             raise ValueError("must be printable ASCII without spaces and fragment")
         return pdp

@@ -136,6 +136,13 @@ def test_a_key_that_cannot_be_used_stops_the_start(tmp_path: Path, content: byte
         Bridge(load_settings(config))
 
 
+def test_an_identifier_with_a_password_is_refused_without_showing_it(tmp_path: Path) -> None:
+    config = write_config(tmp_path, authzen={"pdp": "https://user:hidden@pdp.example"})
+    with pytest.raises(ConfigFault, match=r"authzen.pdp.*without user and password") as refused:
+        load_settings(config)
+    assert "hidden" not in str(refused.value)
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_check_looks_at_the_key(tmp_path: Path, there: bool) -> None:
     file = key_file(tmp_path, pem(Ed25519PrivateKey.generate())) if there else str(tmp_path / "nowhere")

@@ -188,6 +188,12 @@ BROKEN: dict[str, list[tuple[dict[str, str], dict[str, str]]]] = {
         for name in ("dney", "limits", "clams", "requird", "allaw", "Deny")
     ]
     + [(resource("\nallow if input.id\n\ncontxt := {}\n"), resource("\nallow if input.id\n\nlimits := {}\n"))],
+    "never_asked": [
+        (
+            {"a.rego": scope("\nallow if input.action.name\n", head=RESOURCE.replace("door", "audience"))},
+            resource("\nallow if input.action.name\n"),
+        )
+    ],
     "input_unknown": [
         ({"a.rego": scope(USER.replace("subject.type", path))}, {"a.rego": scope()})
         for path in ("subjekt.type", "subject.kind", "authentication.acrs", "sources.a.valu", 'subject["typ"]')
@@ -326,7 +332,7 @@ def test_every_code_is_documented_and_broken_here() -> None:
     text = "\n".join(file.read_text() for file in files if not file.name.endswith("_test.rego"))
     codes = set(
         re.findall(
-            r'"((?:\w+_(?:missing|unknown|unique|incomplete|expired|allow|untested|nearly|read|malformed))|unformatted|refused|not_a_set)"',
+            r'"((?:\w+_(?:missing|unknown|unique|incomplete|expired|allow|untested|nearly|read|asked|malformed))|unformatted|refused|not_a_set)"',
             text,
         )
     )

@@ -134,3 +134,14 @@ def test_message_never_quotes_a_value() -> None:
         with pytest.raises(MalformedRequest) as refusal:
             strict_json.loads(body)
         assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("many", ["1," * 100_001 + "1", "[]," * 100_001 + "[]"])
+def test_the_number_of_values_is_bounded(many: str) -> None:
+    assert refused(f"[{many}]".encode())
+    assert refused(f'{{"a": "\\\\", "b": [{many}], "c": "\\""}}'.encode())
+
+
+def test_commas_in_strings_are_not_values() -> None:
+    assert strict_json.loads(b'{"a": "' + b',\\"' * 200_000 + b'"}') == {"a": ',"' * 200_000}
+    assert len(strict_json.loads(b"[" + b"1," * 99_999 + b"1]")) == 100_000

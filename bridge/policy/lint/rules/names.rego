@@ -1,5 +1,5 @@
 # METADATA
-# title: Names that are nearly those of the contract
+# title: Names that nothing asks for
 # description: A rule under another name is a helper - a `dney` denies nothing, and nothing says so.
 package lint.rules.names
 
@@ -12,7 +12,7 @@ _read := {
 	"gate": _issuance,
 	"scope": _issuance,
 	"scope_prefix": _issuance,
-	"resource": {"allow", "context", "subjects", "resources", "actions"},
+	"resource": {"allow", "deny", "context", "subjects", "resources", "actions"},
 }
 
 finding contains {
@@ -30,4 +30,16 @@ finding contains {
 	not name in _read[package_.kind]
 	some meant in _read[package_.kind]
 	spelling.nearly(name, meant)
+}
+
+finding contains {
+	"file": package_.file,
+	"row": package_.row,
+	"code": "never_asked",
+	"severity": "error",
+	"message": "tuples about an audience are about issuance: the gate and the scopes answer them, and this package never does",
+	"remedy": "write the rule into issuance.gate or the scope's package, or give the resource another type",
+} if {
+	some package_ in tree.packages
+	package_.path == ["authzen", "resource", "audience"]
 }

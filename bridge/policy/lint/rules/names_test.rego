@@ -24,3 +24,15 @@ test_helpers_may_be_named_as_they_like if {
 	findings := lint.finding with input as fixtures.input_of([fixtures.module(text, fixtures.about, [])])
 	findings == set()
 }
+
+test_resource_package_that_is_never_asked_is_found if {
+	text := "package authzen.resource.audience\n\nallow := true\n"
+	findings := lint.finding with input as fixtures.input_of([fixtures.module(text, fixtures.about, [])])
+	fixtures.codes(findings) == {"never_asked"}
+}
+
+test_deny_of_a_resource_is_one_of_its_rules if {
+	text := "package authzen.resource.door\n\ndney := true\n"
+	findings := lint.finding with input as fixtures.input_of([fixtures.module(text, fixtures.about, [])])
+	fixtures.codes(findings) == {"name_nearly"}
+}
