@@ -97,7 +97,7 @@ def by(subject: dict[str, Any], *records: dict[str, Any]) -> list[dict[str, Any]
         ("action", {"subject": BOB, "resource": R2}, []),
     ],
 )
-async def test_the_certification_scenario_of_alice_and_bob(
+async def test_what_alice_and_bob_may_do(
     bridge: LocalBridge, kind: str, body: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
     assert await results(bridge, kind, body) == expected
