@@ -41,7 +41,7 @@ class Queries:
     def show(self, wanted: str) -> list[Found]:
         """The entry with this id, this index or this digest of its document, and every entry that names it."""
         found = self._reader.named(wanted)
-        with self._index() as index:
+        with self.tables() as index:
             if re.fullmatch("[0-9a-f]{64}", wanted):
                 select = "SELECT idx FROM decision WHERE input_digest = ? ORDER BY idx"
                 found = [self._reader.at(i) for (i,) in index.execute(select, (bytes.fromhex(wanted),)).fetchall()]
@@ -53,7 +53,7 @@ class Queries:
     def query(self, wanted: Filter) -> list[Found]:
         """The newest entries that `wanted` fits, newest first."""
         overruled = "EXISTS (SELECT 1 FROM about a WHERE a.decision_id = d.id AND a.kind = 'overruled')"
-        with self._index() as index:
+        with self.tables() as index:
             where, values = self._where(index, wanted)
             sql = f"SELECT d.idx, {overruled} FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
             rows = index.execute(sql, (*values, _most(wanted))).fetchall()
@@ -61,7 +61,7 @@ class Queries:
 
     def fitting(self, wanted: Filter) -> tuple[list[int], list[int]]:
         """The indexes of the entries that `wanted` fits, and of others that name one of them as their decision."""
-        with self._index() as index:
+        with self.tables() as index:
             where, values = self._where(index, wanted)
             fitting = f"SELECT d.idx FROM decision d WHERE {where} ORDER BY d.idx DESC LIMIT ?"  # noqa: S608 - fixed texts
             about = f"SELECT a.idx FROM decision d JOIN about a ON a.decision_id = d.id WHERE d.idx IN ({fitting})"  # noqa: S608 - fixed texts
@@ -73,7 +73,7 @@ class Queries:
     def followers(self) -> Iterator[Callable[[str, str], bool]]:
         """Tells, inside, whether an entry of a kind names a decision: (decision id, kind)."""
         select = "SELECT 1 FROM about WHERE decision_id = ? AND kind = ? LIMIT 1"
-        with self._index() as index:
+        with self.tables() as index:
             yield lambda *named: index.execute(select, named).fetchone() is not None
 
     def same_document(self, indexes: Sequence[int]) -> list[int]:
@@ -82,12 +82,12 @@ class Queries:
             "SELECT o.idx FROM decision d JOIN decision o ON o.input_digest = d.input_digest "
             "WHERE d.idx IN (SELECT value FROM json_each(?))"
         )
-        with self._index() as index:
+        with self.tables() as index:
             return sorted({*indexes, *(i for (i,) in index.execute(select, (str(list(indexes)),)))})
 
     def clear(self, subject: str) -> int:
         """How many entries show this subject as it is, and will for ever."""
-        with self._index() as index:
+        with self.tables() as index:
             shown = (
                 "SELECT idx FROM decision WHERE subject = ?1 UNION SELECT idx FROM decision_tuple WHERE subject = ?1"
             )
@@ -111,7 +111,7 @@ class Queries:
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60) if path.exists() else None
 
     @contextmanager
-    def _index(self) -> Iterator[sqlite3.Connection]:
+    def tables(self) -> Iterator[sqlite3.Connection]:
         """The query tables, brought up to the last entry; in memory where the folder may not be written."""
         try:
             index = self._open_index(str(self._reader.folder / INDEX))

@@ -12,6 +12,7 @@ import orjson
 from bridge.audit.reader import LogReader
 from bridge.audit.sources import Seen, seen_since
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import markdown
 from bridge.config.settings import Settings, load_settings
 from bridge.config.sources import GATE, SourceSection
 from bridge.errors import ConfigFault
@@ -145,13 +146,7 @@ def _cells(line: Mapping[str, Any]) -> list[str]:
 
 
 def _markdown(lines: list[dict[str, Any]], about: str) -> str:
-    rows = [_COLUMNS, ["---"] * len(_COLUMNS), *(_cells(line) for line in lines)]
-    table = ["| " + " | ".join(_in_table(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(["# External sources", "", about, "", *table])
-
-
-def _in_table(cell: str) -> str:
-    return escape(cell, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    return "\n".join(["# External sources", "", about, "", *markdown([_COLUMNS, *(_cells(line) for line in lines)])])
 
 
 def _html(lines: list[dict[str, Any]], about: str) -> str:

@@ -107,7 +107,7 @@ def _read_allow(
             raise IllShaped("allow holds a finding with effective_on, which only a deny may have")
         exception, reason = None, None
         if "exception" in item:
-            exception, reason = _read_exception(item["exception"], now_ms)
+            exception, reason = read_exception(item["exception"], now_ms)
         if reason is not None:
             dropped.append(finding)
             reasons.append({"code": finding.code, **reason})
@@ -116,8 +116,8 @@ def _read_allow(
     return _sorted(kept), _sorted(dropped), tuple(sorted(reasons, key=lambda r: str(r["code"])))
 
 
-def _read_exception(value: object, now_ms: int) -> tuple[ExceptionPath | None, dict[str, Any] | None]:
-    """The exception, or why its finding is dropped, with what is known of it."""
+def read_exception(value: object, now_ms: int) -> tuple[ExceptionPath | None, dict[str, Any] | None]:
+    """The exception of an `allow` finding, or why the finding is dropped, with what is known of it."""
     if not isinstance(value, dict):
         return None, {"reason": "the exception is not an object"}
     kind, name, approvers, expires = (value.get(k) for k in ("kind", "id", "approved_by", "expires"))

@@ -103,16 +103,17 @@ def _describe(name: str, module: Module) -> Package:
         file=module.file,
         row=module.row,
         title=_text(module.about.get("title")),
-        owner=_owner(module.about.get("authors")),
+        owner=owner_of(module.about),
         risk=_text(custom.get("risk")),
         controls=tuple(str(c)[:128] for c in _array(custom.get("controls")))[:16],
         rows=rows,
     )
 
 
-def _owner(authors: object) -> str | None:
+def owner_of(about: dict[str, Any]) -> str | None:
+    """Who owns a package, from its annotations; None: nobody is named."""
     names: list[str] = []
-    for author in _array(authors)[:4]:
+    for author in _array(about.get("authors"))[:4]:
         if isinstance(author, dict):
             mail = f" <{author['email']}>" if author.get("email") else ""
             names.append(f"{author.get('name', '')}{mail}".strip())

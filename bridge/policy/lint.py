@@ -17,6 +17,7 @@ from bridge.policy import folder as policy_folder
 from bridge.policy import opa as opa_cli
 from bridge.policy import syntax
 from bridge.policy.cases import GRANT_TYPES, Question, read_cases
+from bridge.policy.exceptions import place_of
 from bridge.policy.folder import Folder, laid_out
 from bridge.policy.load import merge_data, verify
 from bridge.policy.schema import input_schema
@@ -185,16 +186,8 @@ def _exceptions(folder: Folder, opa: Path) -> list[dict[str, Any]]:
     return [
         {"file": file, "row": row, "id": name, "record": {"id": name, **record} if isinstance(record, dict) else {}}
         for name, record in register.items()
-        for file, row in [_first(folder.decides.data, name)]
+        for file, row in [place_of(name, folder.decides.data)]
     ]
-
-
-def _first(data: dict[str, bytes], name: str) -> tuple[str, int]:
-    for file, content in sorted(data.items()):
-        for row, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1):
-            if line.strip().lstrip("{").strip().strip("\"'").startswith(name):
-                return file, row
-    return next(iter(sorted(data))), 1
 
 
 def closed_objects(schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -49,6 +49,16 @@ def run_tests(folder: Folder, opa: Path) -> Tested:
         return Tested(passed, (), 100.0 * reached / total if total else None, tuple(unreached))
 
 
+def results_of(folder: Folder, opa: Path) -> dict[str, list[bool]]:
+    """File -> whether each of its tests passes, by `opa test` alone. PolicyRefused when OPA cannot run them at all."""
+    found: dict[str, list[bool]] = {}
+    with laid_out(folder) as root:
+        for result in _results(opa, (str(root / "set"), str(root / "lib.rego"))):
+            file = str((result.get("location") or {}).get("file", "")).removeprefix(f"{root / 'set'}/")
+            found.setdefault(file, []).append(not (result.get("fail") or result.get("error")))
+    return found
+
+
 def _results(opa: Path, loaded: Iterable[str]) -> list[dict[str, Any]]:
     done = opa_cli.run(opa, "test", "--format", "json", *loaded)
     try:

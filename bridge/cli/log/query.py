@@ -16,6 +16,7 @@ from bridge.audit.reader import Found
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line
 
 
 @click.command()
@@ -106,8 +107,3 @@ def _tuples(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def word(text: str) -> str:
     """What a caller sent, as one word: a line break or an escape sequence in a scope must not forge a line."""
     return line(text).replace(" ", r"\x20")
-
-
-def line(text: str) -> str:
-    """What an entry says, as one line: it must not look like a second one, or clear the screen above it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

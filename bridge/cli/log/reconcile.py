@@ -10,8 +10,9 @@ from bridge.audit.issued import IssuedList
 from bridge.audit.reconcile import Finding, Reconciliation, Span
 from bridge.cli.log.filters import Instant
 from bridge.cli.log.folder import open_reader
-from bridge.cli.log.query import line, word
+from bridge.cli.log.query import word
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line
 from bridge.errors import EvidenceInvalid
 from bridge.evidence.files import DIGEST_KEY
 from bridge.evidence.keys import DIGEST_KEY_BYTES, token_digest

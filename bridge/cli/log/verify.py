@@ -15,9 +15,9 @@ from bridge.audit.published import FolderFiles, LogFiles, UrlFiles, read_named
 from bridge.audit.reader import LogReader
 from bridge.audit.report import Report
 from bridge.audit.verify import verify as verify_log
-from bridge.cli.log.query import line
 from bridge.cli.log.trusted import read_trust, trust_option, vkey_option
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line
 from bridge.config.settings import load_settings
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.evidence.files import DATABASE, LOG, VKEY

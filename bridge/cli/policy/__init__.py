@@ -11,6 +11,9 @@ COMMANDS = {
     "test": "bridge.cli.policy.test:test",
     "build": "bridge.cli.policy.build:build",
     "schema": "bridge.cli.policy.build:schema",
+    "exceptions": "bridge.cli.policy.exceptions:exceptions",
+    "usage": "bridge.cli.policy.usage:usage",
+    "controls": "bridge.cli.policy.controls:controls",
 }
 
 

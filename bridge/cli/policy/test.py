@@ -41,7 +41,7 @@ def test(path: Path | None, config: Path | None, *, threshold: float, as_json: b
     policy_set = verify(folder.decides, opa)
     questions = read_cases(folder.cases, opa)
     tested = run_tests(folder, opa)
-    judged = asyncio.run(_judge(questions, policy_set, settings, opa)) if questions else []
+    judged = asyncio.run(answered(questions, policy_set, settings, opa)) if questions else []
     low = tested.coverage is not None and tested.coverage < threshold
     failures = [*tested.failures, *(tested.unreached if low else ())]
     for line in _told(failures, judged):
@@ -55,7 +55,7 @@ def test(path: Path | None, config: Path | None, *, threshold: float, as_json: b
         raise click.exceptions.Exit(1)
 
 
-async def _judge(questions: Sequence[Question], policy_set: PolicySet, settings: Settings, opa: Path) -> list[Judged]:
+async def answered(questions: Sequence[Question], policy_set: PolicySet, settings: Settings, opa: Path) -> list[Judged]:
     """By an OPA of our own, whichever engine the bridge is configured with: a server elsewhere has another set."""
     engine = ENGINES["managed"](EngineSection(), opa)
     server = settings.server

@@ -1,0 +1,106 @@
+"""What the reports on policies say of the log that they rest on."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from typing_extensions import override
+
+from bridge.audit.reader import LogReader
+from bridge.audit.window import Coverage, Window
+from bridge.cli.log.filters import Instant
+from bridge.config.settings import Settings
+from bridge.errors import ConfigFault
+from bridge.evidence.files import DATABASE
+from bridge.model.times import now_ms, rfc3339
+
+DAY_MS = 86_400_000
+_DAYS = re.compile(r"([1-9][0-9]{0,3})d", re.ASCII)
+
+
+class Days(click.ParamType[int]):
+    """So many days, as `30d`."""
+
+    name = "days"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if (days := _DAYS.fullmatch(str(value))) is None:
+            self.fail(f"{value!r} is not a number of days: write 30d (at most 9999d)", param, ctx)
+        return int(days[1])
+
+
+class Since(click.ParamType[int]):
+    """So many days ago, or a time as `log query` takes it; ms since the epoch."""
+
+    name = "since"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if _DAYS.fullmatch(str(value)):
+            return now_ms() - Days().convert(value, param, ctx) * DAY_MS
+        return Instant().convert(value, param, ctx)
+
+
+since_option: Callable[[Any], Any] = click.option(
+    "--since", type=Since(), default="90d", show_default=True, help="How far back in the log: 90d, or 2026-03-01."
+)
+logs_option: Callable[[Any], Any] = click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="An evidence folder, instead of evidence.path; may be repeated, for half-years that are closed.",
+)
+
+
+@contextmanager
+def open_logs(settings: Settings, logs: Sequence[Path]) -> Iterator[list[LogReader]]:
+    """Readers of these folders, else of the configured one; none where nothing was ever written to that."""
+    folder = Path(settings.evidence.path)
+    try:
+        there = (folder / DATABASE).exists()
+    except OSError as error:
+        raise ConfigFault(f"{folder} cannot be read: {error.strerror}") from error
+    folders = dict.fromkeys(path.resolve() for path in logs) or ([folder] if there else [])
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(LogReader(path))) for path in folders]
+
+
+def reading(window: Window, covered: Sequence[Coverage]) -> dict[str, Any]:
+    """The window, and what of it each log covers."""
+    logs = [
+        {"folder": str(one.folder), "from": rfc3339(one.first_ms), "to": rfc3339(one.last_ms)}
+        for one in sorted(covered, key=lambda one: one.first_ms)
+    ]
+    return {
+        "since": rfc3339(window.since),
+        "until": rfc3339(window.until),
+        "logs": logs,
+        "covers_all": bool(covered) and min(one.first_ms for one in covered) <= window.since,
+    }
+
+
+def told(window: Window, covered: Sequence[Coverage]) -> list[str]:
+    """The same in words."""
+    if not covered:
+        return ["No log was read, so nothing is known of what was used."]
+    lines = [
+        f"Log {one.folder}: {rfc3339(one.first_ms)} to {rfc3339(one.last_ms)}."
+        for one in sorted(covered, key=lambda one: one.first_ms)
+    ]
+    first = min(one.first_ms for one in covered)
+    asked = (window.until - window.since) / DAY_MS
+    if first > window.since:
+        lines.append(
+            f"That is {max(0, window.until - first) / DAY_MS:.1f} of the {asked:.1f} days asked for: of what was "
+            "before, nothing is known."
+        )
+    else:
+        lines.append(f"Looked at: {asked:.1f} days, from {rfc3339(window.since)} on.")
+    return lines
