@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.audit.asked import Client, Unknown, client_of, overruled_in
 from bridge.audit.chronology import time_of
 from bridge.audit.disclosed import revealed
 from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
-from bridge.audit.usage import Client, Unknown, client_of, overruled_in
 from bridge.audit.window import Window
 from bridge.errors import EvidenceUnavailable
 from bridge.model.issued import grants

@@ -1,21 +1,16 @@
 """What each client asked for, was granted, and was reported to have got: one walk over the log, entry by entry."""
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+from bridge.audit.asked import Client, Part, Unknown, client_of, overruled_in, part_of, shown
 from bridge.audit.chronology import time_of
 from bridge.audit.disclosed import revealed
 from bridge.audit.reader import Found, LogReader
 from bridge.audit.window import Coverage, Window, coverage
 from bridge.errors import EvidenceUnavailable
-from bridge.model.commitment import is_hidden
-from bridge.model.entry import LONG_NAME
-from bridge.model.issued import grants
-from bridge.model.mask import MASKED
 
 MAX_CLIENTS = 100_000
 MAX_NAMES = 1_000
@@ -27,16 +22,6 @@ _REMEMBERED = 65_536
 _MOST_ALIKE = 16_384
 _ALONE: dict[str, Any] = {"id": None}
 _RANKS = {"deny": 0, "conditional": 1, "allow": 2}
-
-Client = tuple[str, str]
-"""Issuer and id."""
-
-
-class Unknown(StrEnum):
-    """Why an entry does not say which client asked."""
-
-    HIDDEN = "hidden"
-    ABSENT = "absent"
 
 
 @dataclass(slots=True)
@@ -68,25 +53,12 @@ class ClientUse:
     audience: dict[str, Use] = field(default_factory=dict)
 
 
-class _Part(NamedTuple):
-    """One decision: `scopes` that it answers, each with its outcome; `outcome` of the whole.
-
-    `audience`: whom its grant is for, None where nothing says it.
-    """
-
-    outcome: str
-    grant_type: str
-    scopes: tuple[tuple[str, str], ...]
-    asked_audience: tuple[str, ...]
-    audience: tuple[str, ...] | None
-
-
 @dataclass(slots=True)
 class _Batch:
     """The decisions of one request so far: each document of a batch repeats what is asked for as a whole."""
 
     time_ms: int = 0
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -112,7 +84,7 @@ class Usage:
     entries: int = 0
     covered: list[Coverage] = field(default_factory=list)
     _open: OrderedDict[tuple[str, Client], _Batch] = field(default_factory=OrderedDict)
-    _alike: dict[tuple[Client, tuple[_Part, ...]], _Alike] = field(default_factory=dict)
+    _alike: dict[tuple[Client, tuple[Part, ...]], _Alike] = field(default_factory=dict)
     _decided: OrderedDict[str, Client | Unknown] = field(default_factory=OrderedDict)
 
     def read(self, reader: LogReader) -> None:
@@ -159,7 +131,7 @@ class Usage:
         if isinstance(client, Unknown):
             self.unattributed[client] += 1
             return
-        part, batch_id = _part(entry, overruled=overruled), entry.get("batch", _ALONE)["id"]
+        part, batch_id = part_of(entry, overruled=overruled), entry.get("batch", _ALONE)["id"]
         if batch_id is None:
             self._close(client, (part,), time_ms)
             return
@@ -170,7 +142,7 @@ class Usage:
             (_, client), batch = self._open.popitem(last=False)
             self._close(client, tuple(batch.parts), batch.time_ms)
 
-    def _close(self, client: Client, parts: tuple[_Part, ...], time_ms: int) -> None:
+    def _close(self, client: Client, parts: tuple[Part, ...], time_ms: int) -> None:
         key = (client, parts)
         if (alike := self._alike.get(key)) is None:
             if len(self._alike) >= _MOST_ALIKE:
@@ -184,7 +156,7 @@ class Usage:
         for (client, told), alike in self._alike.items():
             use, times = self._use(client), alike.times
             parts = [part for part in told if part.scopes] or told
-            best = _best(outcome for part in parts for outcome in _outcomes(part))
+            best = _best(outcome for part in parts for outcome in part.outcomes)
             use.requests += times
             use.granted += times if best == "allow" else 0
             use.last_ms = max(use.last_ms, alike.last_ms)
@@ -206,7 +178,7 @@ class Usage:
         use.reports += 1
         use.violations += bool(entry["violations"])
         for table, names in ((use.scopes, entry["scopes"]), (use.audience, entry["audience"])):
-            for name in dict.fromkeys(map(_shown, names)):
+            for name in dict.fromkeys(map(shown, names)):
                 if name is None:
                     use.hidden += 1
                 else:
@@ -232,54 +204,7 @@ class Usage:
         return self.clients.setdefault(client, ClientUse())
 
 
-def client_of(entry: dict[str, Any]) -> Client | Unknown:
-    """The client of a decision's entry, as far as it stands there: not masked, erased or cut."""
-    request = entry["request"]
-    client = request.get("client", {})
-    if isinstance(client, dict) and "id" not in client and not is_committed(client):
-        return Unknown.ABSENT
-    name = client.get("id") if isinstance(client, dict) else client
-    shown, issuer = _shown(name), _shown(request.get("issuer"))
-    if shown is None or issuer is None:
-        return Unknown.HIDDEN
-    if "names" in entry.get("shortened", ()) and LONG_NAME in (len(shown), len(issuer)):
-        return Unknown.HIDDEN
-    return issuer, shown
-
-
-def is_committed(value: dict[str, Any]) -> bool:
-    """Whether a commitment stands in the place of a whole object."""
-    return value.keys() == {"commitment"}
-
-
-def overruled_in(db: sqlite3.Connection) -> frozenset[str]:
-    """The decisions that were answered with a denial all the same."""
-    rows = db.execute("SELECT value FROM about WHERE member = 'decision_id' AND kind = 'overruled'")
-    return frozenset(value for (value,) in rows)
-
-
-def _shown(name: Any) -> str | None:
-    return None if is_hidden(name) or name == MASKED else name
-
-
-def _part(entry: dict[str, Any], *, overruled: bool) -> _Part:
-    granted, request = set(entry["granted_scopes"]), entry["request"]
-    outcome = "deny" if overruled else "allow" if grants(entry) else entry["outcome"]
-    scopes = tuple(
-        (scope, "deny" if overruled else "allow" if scope in granted else _waiting(answer["outcome"]))
-        for scope, answer in entry["scopes"].items()
-    )
-    asked = tuple(found) if isinstance(found := request.get("audience"), list) else ()
-    limit = entry["limit"].get("audience")
-    return _Part(outcome, request["grant_type"], scopes, asked, tuple(limit) if limit is not None else asked or None)
-
-
-def _waiting(outcome: str) -> str:
-    """A package that allowed a scope that was not granted in the end does not count as a yes."""
-    return "conditional" if outcome == "conditional" else "deny"
-
-
-def _audiences(parts: Iterable[_Part]) -> Iterator[tuple[str, str]]:
+def _audiences(parts: Iterable[Part]) -> Iterator[tuple[str, str]]:
     for part in parts:
         good = part.audience or ()
         yield from ((name, part.outcome if name in good else "deny") for name in part.asked_audience)
@@ -287,20 +212,16 @@ def _audiences(parts: Iterable[_Part]) -> Iterator[tuple[str, str]]:
             yield from ((name, "allow") for name in good if name not in part.asked_audience)
 
 
-def _outcomes(part: _Part) -> tuple[str, ...]:
-    return tuple(outcome for _, outcome in part.scopes) or (part.outcome,)
-
-
 def _count(table: dict[str, Use], told: Iterable[tuple[str, str]], times: int) -> int:
     """Adds so many requests to the table; how many names in them are not shown."""
     best: dict[str, str] = {}
     hidden = 0
     for name, outcome in told:
-        shown = _shown(name)
-        if shown is None:
+        known = shown(name)
+        if known is None:
             hidden += times
         else:
-            best[shown] = _best((best.get(shown, "deny"), outcome))
+            best[known] = _best((best.get(known, "deny"), outcome))
     for name, outcome in best.items():
         one = _named(table, name)
         one.asked += times

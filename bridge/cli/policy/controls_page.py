@@ -6,20 +6,23 @@ from typing import Any
 from bridge.cli.table import in_markdown, markdown
 from bridge.policy.controls import catalogues
 
-UNCHECKED = tuple(
-    """\
-Whether a rule does what a control asks for. That a control stands in an annotation is its author's word: nothing here \
-compares the rule with the control's text. No product meets a control; an organisation does.
-Whether a test that mentions a package tests the rule in question. Tests count for each package that their file \
-mentions; what they reach is told by `policy test`.
-Whether the cases were chosen well. One counts for the packages of its scopes, and for the gate.
-Whether the log is whole and unchanged: that is `log verify`. Counted are rules that spoke, whatever came of the \
-request; an entry in which two did counts twice. They are counted under the controls that the policies name today.
-Controls named at a rule without a code (`require`, `limit`, `claims`) are not counted in the log.
-Whether anybody who is named as approver of an exception did approve it.
-The wording of the controls: ids and titles alone are compared with the catalogues, and of these what is here.""".split(
-        "\n"
-    )
+UNCHECKED = (
+    (
+        "Whether a rule does what a control asks for. That a control stands in an annotation is its author's word: "
+        "nothing here compares the rule with the control's text. No product meets a control; an organisation does."
+    ),
+    (
+        "Whether a test that mentions a package tests the rule in question. Tests count for each package that their "
+        "file mentions; what they reach is told by `policy test`."
+    ),
+    "Whether the cases were chosen well. One counts for the packages of its scopes, and for the gate.",
+    (
+        "Whether the log is whole and unchanged: that is `log verify`. Counted are rules that spoke, whatever came of "
+        "the request; an entry in which two did counts twice. They count for the controls that the policies name today."
+    ),
+    "Controls named at a rule without a code (`require`, `limit`, `claims`) are not counted in the log.",
+    "Whether anybody who is named as approver of an exception did approve it.",
+    "The wording of the controls: ids and titles alone are compared with the catalogues, and of these what is here.",
 )
 _NAMED = ("control", "title", "named at", "tests", "cases", "rules spoke", "last", "exceptions taken", "dropped")
 _PACKAGES = ("package", "at", "owner", "risk", "controls", "tests", "cases")

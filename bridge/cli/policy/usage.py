@@ -7,8 +7,9 @@ from typing import Any
 import click
 import orjson
 
+from bridge.audit.asked import Client, Unknown
 from bridge.audit.narrowest import covers, narrowest, never_asked
-from bridge.audit.usage import OTHERS, Client, ClientUse, Unknown, Usage, Use
+from bridge.audit.usage import OTHERS, ClientUse, Usage, Use
 from bridge.audit.window import Window
 from bridge.cli.options import config_option, json_option
 from bridge.cli.policy.evidence import DAY_MS, logs_option, open_logs, reading, since_option, told
