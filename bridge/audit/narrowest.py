@@ -17,8 +17,9 @@ def covers(registered: str, scope: str) -> bool:
 
 
 def never_asked(registered: Iterable[str], table: Mapping[str, Use]) -> list[str]:
-    """What of a registration no request named."""
-    return [name for name in registered if not any(one.asked and covers(name, asked) for asked, one in table.items())]
+    """What of a registration no request named, and none was granted without naming it."""
+    used = [name for name, one in table.items() if one.asked or one.granted]
+    return [name for name in registered if not any(covers(name, one) for one in used)]
 
 
 def narrowest(registration: Any, registered: RegisteredClient, use: ClientUse) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """What each client asked for, was granted, and was reported to have got: one walk over the log, entry by entry."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,12 +161,10 @@ class Usage:
             use.granted += times if best == "allow" else 0
             use.last_ms = max(use.last_ms, alike.last_ms)
             use.anywhere += times if any(part.outcome == "allow" and part.audience is None for part in parts) else 0
-            for table, names in (
-                (use.scopes, (pair for part in parts for pair in part.scopes)),
-                (use.grant_types, ((part.grant_type, best) for part in parts)),
-                (use.audience, _audiences(parts)),
-            ):
-                use.hidden += _count(table, names, times)
+            use.hidden += _count(use.scopes, (pair for part in parts for pair in part.scopes), times)
+            use.hidden += _count(use.grant_types, ((part.grant_type, best) for part in parts), times)
+            named = {name for part in parts for name in part.asked_audience}
+            use.hidden += _count(use.audience, _audiences(parts), times, named)
         self._alike.clear()
 
     def _report(self, reader: LogReader, entry: dict[str, Any]) -> None:
@@ -212,8 +210,10 @@ def _audiences(parts: Iterable[Part]) -> Iterator[tuple[str, str]]:
             yield from ((name, "allow") for name in good if name not in part.asked_audience)
 
 
-def _count(table: dict[str, Use], told: Iterable[tuple[str, str]], times: int) -> int:
-    """Adds so many requests to the table; how many names in them are not shown."""
+def _count(
+    table: dict[str, Use], told: Iterable[tuple[str, str]], times: int, asked: Collection[str] | None = None
+) -> int:
+    """Adds so many requests to the table; how many names in them are not shown. `asked`: None: for all of them."""
     best: dict[str, str] = {}
     hidden = 0
     for name, outcome in told:
@@ -224,7 +224,7 @@ def _count(table: dict[str, Use], told: Iterable[tuple[str, str]], times: int) -
             best[known] = _best((best.get(known, "deny"), outcome))
     for name, outcome in best.items():
         one = _named(table, name)
-        one.asked += times
+        one.asked += times if asked is None or name in asked else 0
         one.granted += times if outcome == "allow" else 0
         one.waiting += times if outcome == "conditional" else 0
     return hidden

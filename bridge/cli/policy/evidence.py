@@ -94,13 +94,22 @@ def told(window: Window, covered: Sequence[Coverage]) -> list[str]:
         f"Log {one.folder}: {rfc3339(one.first_ms)} to {rfc3339(one.last_ms)}."
         for one in sorted(covered, key=lambda one: one.first_ms)
     ]
-    first = min(one.first_ms for one in covered)
-    asked = (window.until - window.since) / DAY_MS
-    if first > window.since:
-        lines.append(
-            f"That is {max(0, window.until - first) / DAY_MS:.1f} of the {asked:.1f} days asked for: of what was "
-            "before, nothing is known."
-        )
+    asked, had = in_words(window.until - window.since), covered_ms(window, covered)
+    if had < window.until - window.since:
+        lines.append(f"That is {in_words(had)} of the {asked} asked for: of what was before, nothing is known.")
     else:
-        lines.append(f"Looked at: {asked:.1f} days, from {rfc3339(window.since)} on.")
+        lines.append(f"Looked at: {asked}, from {rfc3339(window.since)} on.")
     return lines
+
+
+def covered_ms(window: Window, covered: Sequence[Coverage]) -> int:
+    """How much of the window lies after the first entry that there is."""
+    return window.until - max(window.since, min(window.until, *(one.first_ms for one in covered)))
+
+
+def in_words(ms: int) -> str:
+    """A stretch of time, roughly."""
+    for unit, name in ((DAY_MS, "days"), (DAY_MS // 24, "hours")):
+        if ms >= 2 * unit:
+            return f"{ms / unit:.1f}".removesuffix(".0") + f" {name}"
+    return f"{ms // 60_000} minutes"

@@ -12,7 +12,15 @@ from bridge.audit.narrowest import covers, narrowest, never_asked
 from bridge.audit.usage import OTHERS, ClientUse, Usage, Use
 from bridge.audit.window import Window
 from bridge.cli.options import config_option, json_option
-from bridge.cli.policy.evidence import DAY_MS, logs_option, open_logs, reading, since_option, told
+from bridge.cli.policy.evidence import (
+    covered_ms,
+    in_words,
+    logs_option,
+    open_logs,
+    reading,
+    since_option,
+    told,
+)
 from bridge.cli.table import aligned, line
 from bridge.config.settings import load_settings
 from bridge.errors import EvidenceUnavailable
@@ -53,10 +61,9 @@ def usage(config: Path | None, *, as_json: bool, since: int, logs: tuple[Path, .
         return
     for text in (*told(seen.window, seen.covered), *_in_words(about)):
         click.echo(line(text))
-    first = max(seen.window.since, min(one.first_ms for one in seen.covered))
-    days = f"{(seen.window.until - first) / DAY_MS:.1f} days"
+    time = in_words(covered_ms(seen.window, seen.covered))
     for row in rows:
-        click.echo("\n".join(["", *_shown(row, days)]))
+        click.echo("\n".join(["", *_shown(row, time)]))
 
 
 def report(policy_set: PolicySet, data: Mapping[str, Any], seen: Usage) -> Iterator[dict[str, Any]]:
@@ -74,6 +81,7 @@ def report(policy_set: PolicySet, data: Mapping[str, Any], seen: Usage) -> Itera
             "reports": use.reports,
             "reports_with_violations": use.violations,
             "last": rfc3339(use.last_ms) if use.requests else None,
+            "grants_without_audience": use.anywhere,
             "hidden_names": use.hidden,
         }
         known = known or RegisteredClient()
@@ -137,7 +145,11 @@ def _in_words(about: Mapping[str, Any]) -> Iterator[str]:
         yield f"{count} denials have no entry of their own, and are not counted below."
 
 
-def _shown(row: Mapping[str, Any], days: str) -> Iterator[str]:
+def _shown(row: Mapping[str, Any], time: str) -> Iterator[str]:
+    if row["registered"] and not row["requests"] and not row["reports"]:
+        scopes = sum(one["registered"] for one in row["scopes"])
+        yield line(f"{row['client']} ({row['issuer']}): no request in {time}; registered for {scopes} scopes")
+        return
     known = "" if row["registered"] else ", not registered"
     last = f", last {row['last']}" if row["last"] else ""
     reports = f", {row['reports']} tokens reported" if row["reports"] else ""
@@ -149,15 +161,20 @@ def _shown(row: Mapping[str, Any], days: str) -> Iterator[str]:
     if row["scopes"]:
         yield from aligned([_HEAD, *map(_cells, row["scopes"])])
     for what in ("grant_types", "audience"):
-        if used := [f"{one['name']} {one['granted']}/{one['asked']}" for one in row[what] if one["asked"]]:
-            yield line(f"  {what.replace('_', ' ')}, granted/asked: {', '.join(used)}")
+        used = [
+            f"{one['name']} {one['asked']} ({one['granted']})" for one in row[what] if one["asked"] or one["granted"]
+        ]
+        if what == "audience" and row["grants_without_audience"]:
+            used.append(f"no audience at all ({row['grants_without_audience']})")
+        if used:
+            yield line(f"  {what.replace('_', ' ')}, asked for (granted): {', '.join(used)}")
     for what, never in row.get("never_asked", {}).items():
         if never:
-            yield line(f"  never asked for in {days}, {what.replace('_', ' ')}: {', '.join(never)}")
+            yield line(f"  never asked for in {time}, {what.replace('_', ' ')}: {', '.join(never)}")
     if row["registered"]:
         told = row["narrowest"]
         text = "the registration is no object" if told is None else orjson.dumps(told).decode()
-        yield line(f"  narrowest: {text}")
+        yield line(f"  the narrowest that would have served in {time}: {text}")
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:
