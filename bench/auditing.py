@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bridge.audit.exceptions import Key, Taken, taken_in
 from bridge.audit.filter import Filter
 from bridge.audit.prove import Prover
 from bridge.audit.published import FolderFiles
 from bridge.audit.query import Queries
 from bridge.audit.reader import LogReader
+from bridge.audit.spoken import Rule, Spoken, spoken_in
+from bridge.audit.usage import Usage
+from bridge.audit.window import Window
 from bridge.evidence.files import INDEX, LOG, VKEY
 from bridge.model.times import parse_rfc3339
 from bridge.tlog.note import VerifierKey
@@ -107,6 +111,24 @@ def queries(folder: Path, rounds: int) -> dict[str, Times]:
                 with times[name].go():
                     found = [one.entry for one in Queries(reader).query(wanted)]
                 times[name].found.append(len(found))
+    return times
+
+
+def reports(folder: Path) -> dict[str, Times]:
+    """What reports on policies take from the whole log, in a process that has read nothing before."""
+    times, ever = {name: Times() for name in ("usage", "exceptions", "rules that spoke")}, Window(0, 10**15)
+    taken: dict[Key, Taken] = {}
+    spoken: dict[Rule, Spoken] = {}
+    with contextlib.closing(LogReader(folder)) as reader:
+        with times["usage"].go():
+            (usage := Usage(ever)).read(reader)
+        times["usage"].found.append(usage.entries)
+        with times["exceptions"].go():
+            taken_in(reader, ever, taken)
+        times["exceptions"].found.append(sum(one.recorded for one in taken.values()))
+        with times["rules that spoke"].go():
+            spoken_in(reader, ever, spoken)
+        times["rules that spoke"].found.append(sum(sum(one.effects.values()) for one in spoken.values()))
     return times
 
 

@@ -85,6 +85,9 @@ def _auditing(folder: Path, size: int, options: argparse.Namespace, budgets: Bud
     asked = auditing.queries(folder, options.rounds)
     for name, times in asked.items():
         print(f"{_row(f'{name}, ms', times, 1e3):96}{times.found[0]} found")
+    for name, times in auditing.reports(folder).items():
+        row = _row(f"report on {name}, us an entry", times, 1e6 / size)
+        print(f"{row:96}{times.found[0]} found")
     vkey = ("--vkey", str(folder / VKEY))
     alone = auditing.command(folder, "verify", "--folder", str(folder / LOG), *vkey)
     print(_row("log verify, published files, us an entry", alone, 1e6 / size))

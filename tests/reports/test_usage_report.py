@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bridge.audit.window import Coverage, Window
+from bridge.cli.policy.evidence import DAY_MS, covered_ms, covers_all
 from tests.reports.conftest import LOUD, Asked
 from tests.support.bridge import local_bridge
 
@@ -88,9 +90,28 @@ async def test_the_narrowest_registration_serves_what_was_served(
 def test_a_short_log_does_not_speak_for_ninety_days(asked: Asked, lines: list[dict[str, Any]]) -> None:
     assert (lines[0]["covers_all"], len(lines[0]["logs"])) == (False, 1)
     text = asked.report("usage").stdout
-    assert re.search(r"That is \d minutes of the 90 days asked for: of what was before, nothing is known\.", text)
-    assert re.search(r"never asked for in \d minutes, scopes: profile, tenant:\*", text)
-    assert re.search(r"legacy-admin \(local\): no request in \d minutes; registered for 2 scopes", text)
+    assert re.search(r"That is [\d.]+ minutes of the 90 days asked for: of the rest, nothing is known\.", text)
+    assert re.search(r"never asked for in [\d.]+ minutes, scopes: profile, tenant:\*", text)
+    assert re.search(r"legacy-admin \(local\): no request in [\d.]+ minutes; registered for 2 scopes", text)
+
+
+@pytest.mark.parametrize(
+    ("logs", "days", "whole"),
+    [
+        ([], 0.0, False),
+        ([(-5, 10)], 10.0, True),
+        ([(-5, 4)], 4.0, False),
+        ([(6, 12), (-5, 4)], 8.0, False),
+        ([(2, 8), (3, 5), (7, 10)], 8.0, False),
+        ([(0, 5), (5, 10)], 10.0, True),
+        ([(11, 12)], 0.0, False),
+    ],
+)
+def test_what_logs_cover_together(logs: list[tuple[int, int]], days: float, whole: bool) -> None:
+    """Of ten days; each log from a day to another."""
+    window = Window(0, 10 * DAY_MS)
+    covered = [Coverage(Path("log"), 0, first * DAY_MS, last * DAY_MS) for first, last in logs]
+    assert (covered_ms(window, covered) / DAY_MS, covers_all(window, covered)) == (days, whole)
 
 
 def test_a_hostile_client_stays_on_its_line(asked: Asked) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from bridge.audit.chronology import SILENCE_MS
 from bridge.audit.reader import LogReader
 from bridge.audit.window import Coverage, Window
 from bridge.cli.log.filters import Instant
@@ -82,7 +83,7 @@ def reading(window: Window, covered: Sequence[Coverage]) -> dict[str, Any]:
         "since": rfc3339(window.since),
         "until": rfc3339(window.until),
         "logs": logs,
-        "covers_all": bool(covered) and min(one.first_ms for one in covered) <= window.since,
+        "covers_all": covers_all(window, covered),
     }
 
 
@@ -95,21 +96,30 @@ def told(window: Window, covered: Sequence[Coverage]) -> list[str]:
         for one in sorted(covered, key=lambda one: one.first_ms)
     ]
     asked, had = in_words(window.until - window.since), covered_ms(window, covered)
-    if had < window.until - window.since:
-        lines.append(f"That is {in_words(had)} of the {asked} asked for: of what was before, nothing is known.")
-    else:
+    if covers_all(window, covered):
         lines.append(f"Looked at: {asked}, from {rfc3339(window.since)} on.")
+    else:
+        lines.append(f"That is {in_words(had)} of the {asked} asked for: of the rest, nothing is known.")
     return lines
 
 
 def covered_ms(window: Window, covered: Sequence[Coverage]) -> int:
-    """How much of the window lies after the first entry that there is."""
-    return window.until - max(window.since, min(window.until, *(one.first_ms for one in covered)))
+    """How much of the window lies between the first entry and the last one of a log."""
+    total, upto = 0, window.since
+    for one in sorted(covered, key=lambda one: one.first_ms):
+        begin, end = max(upto, one.first_ms), min(window.until, one.last_ms)
+        total += max(0, end - begin)
+        upto = max(upto, end)
+    return total
+
+
+def covers_all(window: Window, covered: Sequence[Coverage]) -> bool:
+    """Whether nothing longer is missing than a bridge that runs may be silent."""
+    return window.until - window.since - covered_ms(window, covered) <= SILENCE_MS
 
 
 def in_words(ms: int) -> str:
     """A stretch of time, roughly."""
-    for unit, name in ((DAY_MS, "days"), (DAY_MS // 24, "hours")):
-        if ms >= 2 * unit:
-            return f"{ms / unit:.1f}".removesuffix(".0") + f" {name}"
-    return f"{ms // 60_000} minutes"
+    units = ((DAY_MS, "days"), (DAY_MS // 24, "hours"), (60_000, "minutes"))
+    unit, name = next((one for one in units if ms >= 2 * one[0]), units[-1])
+    return f"{ms / unit:.1f}".removesuffix(".0") + f" {name}"
