@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from bridge.audit.asked import Client, Unknown, client_of, overruled_in
 from bridge.audit.chronology import time_of
 from bridge.audit.disclosed import revealed
@@ -79,10 +81,18 @@ def _take(entry: dict[str, Any], taken: dict[Key, Taken], *, overruled: bool) ->
 
 
 def _rests_on(entry: dict[str, Any], package: str, code: str) -> bool:
-    """Whether something was granted by this rule: a scope whose answer names it, or anything, by the gate."""
+    """Whether this rule granted something: a scope of its package, whose answer names it; by the gate, anything."""
     if package == GATE:
         return grants(entry) and _names(entry["findings"], code)
-    return any(_names(entry["scopes"][scope]["findings"], code) for scope in entry["granted_scopes"])
+    granted = (scope for scope in entry["granted_scopes"] if _answers(package, scope))
+    return any(_names(entry["scopes"][scope]["findings"], code) for scope in granted)
+
+
+def _answers(package: str, scope: str) -> bool:
+    """Whether a package is the scope's own, or that of a prefix of it."""
+    kind, _, quoted = package.rstrip("]").partition("[")
+    name = orjson.loads(quoted) if quoted else None
+    return name == scope if kind == "issuance.scope" else isinstance(name, str) and scope.startswith(name)
 
 
 def _names(findings: list[dict[str, Any]], code: str) -> bool:

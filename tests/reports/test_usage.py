@@ -14,7 +14,7 @@ from bridge.audit import usage as usage_module
 from bridge.audit.asked import Unknown
 from bridge.audit.chronology import BACKWARDS_MS
 from bridge.audit.exceptions import Key, Taken, taken_in
-from bridge.audit.narrowest import MAX_SPELLED, narrowest, never_asked
+from bridge.audit.narrowest import MAX_SPELLED, covers, narrowest, never_asked
 from bridge.audit.usage import ClientUse, Usage, Use
 from bridge.audit.window import Window, coverage
 from bridge.errors import EvidenceUnavailable
@@ -236,13 +236,32 @@ def test_an_exception_is_used_where_a_grant_rests_on_it(tmp_path: Path) -> None:
         overruled,
         other(3, "overruled", decision_id=overruled["id"]),
         decision(4, {"a": "allow"}, exceptions=[gate], findings=[{"code": "g"}]),
-        decision(5, {"a": "deny"}, exceptions=[{"path": "fail_closed", "code": "deadline", "message": "late"}]),
+        {**decision(5, {"a": "deny"}), **granted, "granted_scopes": ["b"], "scopes": {**denied, "b": rests["a"]}},
+        decision(6, {"a": "deny"}, exceptions=[{"path": "fail_closed", "code": "deadline", "message": "late"}]),
     ]
     taken: dict[Key, Taken] = {}
     with reading(write(tmp_path, entries)) as reader:
         taken_in(reader, EVER, taken)
     counts = {key: (one.recorded, one.used, dict(one.clients)) for key, one in taken.items()}
-    assert counts == {(package, "w", "EX-1"): (3, 1, {SHOP: 1}), ("issuance.gate", "g", "BG-1"): (1, 1, {SHOP: 1})}
+    assert counts == {(package, "w", "EX-1"): (4, 1, {SHOP: 1}), ("issuance.gate", "g", "BG-1"): (1, 1, {SHOP: 1})}
+    with reading(tmp_path) as reader:  # a second log adds to the first
+        taken_in(reader, Window(START_MS, START_MS + 1000), taken)
+    assert (taken[package, "w", "EX-1"].used, taken[package, "w", "EX-1"].last_ms) == (2, START_MS)
+
+
+_names = st.sampled_from(["read", "pay", "t:a", "t:b", "t:*", "t:a:*", "x"])
+
+
+@given(st.lists(_names, unique=True), st.dictionaries(_names, st.builds(Use, st.just(1), *[st.integers(0, 1)] * 2)))
+def test_the_narrowest_serves_what_was_served_and_nothing_new(registered: list[str], table: dict[str, Use]) -> None:
+    known = RegisteredClient(scopes=tuple(registered))
+    found = narrowest({"scopes": registered}, known, ClientUse(scopes=table))
+    assert found is not None
+    served = [name for name, use in table.items() if use.granted or use.waiting]
+    for scope in served:
+        assert any(covers(one, scope) for one in found["scopes"]) == any(covers(one, scope) for one in registered)
+    assert set(found["scopes"]) <= set(served)
+    assert all(any(covers(one, scope) for one in registered) for scope in found["scopes"])
 
 
 def test_the_narrowest_keeps_what_cannot_be_spelled_out() -> None:
