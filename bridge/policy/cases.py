@@ -35,7 +35,9 @@ GRANT_TYPES = (*gate.GRANT_TYPES, "ciba", "password", "implicit", "pre_authorize
 
 _ANYBODY = {"type": "user", "id": "user-1"}
 _NOT_ASKED = {"name", "client", "grant_type", "scope", "issuer", "time", "sources"}
-_NOT_ASKED |= {"expect", "codes", "granted", "limit", "claims", "require"}
+_EXPECTED = frozenset({"expect", "codes", "granted", "limit", "claims", "require"})
+_LIMITS = frozenset({"audience", "authorization_details", "token_lifetime"})
+"""Of the merged limit; the scopes that it left are told by `granted`."""
 
 OneOrMore = Name | Annotated[list[Name], Field(min_length=1)]
 ScopeText = Annotated[str, Field(description="One request's scopes, space-delimited (RFC 6749, section 3.3).")]
@@ -82,6 +84,15 @@ class Case(Asked):
     claims: FreeObject | None = Field(default=None, description="Claims for the token; null: must not be there.")
     require: list[Any] | None = Field(default=None, description="Exactly what is still required.")
 
+    @model_validator(mode="after")
+    def _can_fail(self) -> "Case":
+        """What looks at nothing would pass whatever the policy says."""
+        if empty := sorted(name for name in self.model_fields_set & _EXPECTED if getattr(self, name) is None):
+            raise ValueError(f"{', '.join(empty)}: say what is expected, or leave it out")
+        if unknown := sorted((self.limit or {}).keys() - _LIMITS):
+            raise ValueError(f"limit has no {', '.join(unknown)}; there is: {', '.join(sorted(_LIMITS))}")
+        return self
+
 
 class CaseTable(Strict):
     """One file. `defaults` counts for each case that does not say otherwise, member by member."""
@@ -121,7 +132,7 @@ def read_cases(files: Mapping[str, bytes], opa: Path) -> list[Question]:
     texts: dict[str, str] = {}
     for file, content in sorted(files.items()):
         try:
-            texts[file] = one_document(content)
+            texts[file] = one_document(content, opa)
         except ValueError as error:
             reasons.append(f"{file}:1: {error}")
     for (file, text), value in zip(texts.items(), load_yamls(opa, list(texts.values())), strict=True):
@@ -136,6 +147,8 @@ def read_cases(files: Mapping[str, bytes], opa: Path) -> list[Question]:
 
 def _read(file: str, text: str, value: Any) -> list[Question]:
     rows = _Rows(text)
+    if not isinstance(value, dict):
+        raise PolicyRefused([f"{file}:1: this is no YAML (a tab at the begin of a row?), or holds no `cases:`"])
     try:
         table = CaseTable.model_validate(value)
     except ValidationError as error:
@@ -161,10 +174,10 @@ def _read(file: str, text: str, value: Any) -> list[Question]:
 
 
 def _request(case: Case, client: str, grant_type: str, scope: str) -> dict[str, Any]:
-    rest = {name: value for name, value in _told(case).items() if name not in _NOT_ASKED}
+    rest = {name: value for name, value in _told(case).items() if name not in _NOT_ASKED | _EXPECTED}
     if "subject" not in rest and grant_type != "client_credentials":
         rest["subject"] = _ANYBODY
-    asked = {**rest, "client": {"id": client}, "grant_type": grant_type, "scopes": scope.split()}
+    asked = {**rest, "client": {"id": client}, "grant_type": grant_type, "scopes": list(filter(None, scope.split(" ")))}
     return IssuanceRequest.model_validate(asked).document()
 
 

@@ -17,7 +17,7 @@ CASES = "cases"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """`tests` (`*_test.rego`) and `cases` (`cases/*.yaml`): relative POSIX path -> bytes. Neither ever decides."""
+    """`tests` (`*_test.rego`) and `cases` (YAML below `cases/`): relative POSIX path -> bytes. Neither ever decides."""
 
     path: Path
     decides: Source
@@ -34,14 +34,20 @@ def read(path: Path) -> Folder:
     """The folder at `path`. ConfigFault when it is none; PolicyRefused when what decides cannot be read."""
     if not path.is_dir():
         raise ConfigFault(f"{path} is not a folder of policies (a built bundle has neither tests nor cases)")
-    return Folder(path, source.read(path), _files(path, "*_test.rego", 99), _files(path / CASES, "*.yaml", 0, CASES))
+    return Folder(path, source.read(path), _files(path, "**/*_test.rego"), _tables(path))
 
 
-def _files(folder: Path, pattern: str, deep: int, below: str = "") -> dict[str, bytes]:
-    names = folder.rglob(pattern) if deep else folder.glob(pattern)
-    found = [(name.relative_to(folder).as_posix(), name) for name in sorted(names) if name.is_file()]
+def _tables(folder: Path) -> dict[str, bytes]:
+    """Both endings and every folder below: a table that nobody reads would look like one that passes."""
+    tables = {**_files(folder, f"{CASES}/**/*.yaml"), **_files(folder, f"{CASES}/**/*.yml")}
+    return dict(sorted(tables.items()))
+
+
+def _files(folder: Path, pattern: str) -> dict[str, bytes]:
+    names = sorted(name for name in folder.glob(pattern) if name.is_file())
+    found = [(name.relative_to(folder).as_posix(), name) for name in names]
     kept = [(short, name) for short, name in found if not any(part.startswith(".") for part in Path(short).parts)]
-    return {f"{below}/{short}" if below else short: name.read_bytes() for short, name in kept}
+    return {short: name.read_bytes() for short, name in kept}
 
 
 @contextmanager

@@ -101,7 +101,8 @@ def _document(question: Question, at: int, mask: SecretMask) -> dict[str, Any]:
 
 
 def _time(question: Question, at: int) -> int:
-    return at if question.case.time is None else parse_rfc3339(question.case.time) or at
+    told = None if question.case.time is None else parse_rfc3339(question.case.time)
+    return at if told is None else told
 
 
 def _judged(

@@ -15,10 +15,11 @@ from bridge.policy import bundle, source
 from bridge.policy import opa as opa_cli
 from bridge.policy.index import RESERVED, Index
 from bridge.policy.source import Source
-from bridge.policy.syntax import load_yaml, parse
+from bridge.policy.syntax import load_yaml, parse, repeated
 
 KERNEL_FOLDER = "issuance_kernel"
 """Where kernel files stand in a bundle."""
+_MAX_TOLD = 20
 _YAML_MARK = re.compile(r"^(?:---|\.\.\.)(?=\s|\Z)", re.MULTILINE)
 _YAML_CONTENT = re.compile(r"^\s*[^\s#%]", re.MULTILINE)
 
@@ -103,16 +104,21 @@ def _parse_data(name: str, content: bytes, opa: Path) -> Any:
             value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
             bundle.canonical(value)  # a lone surrogate is found here, while the file is known
             return value
-        return load_yaml(opa, one_document(content))
+        return load_yaml(opa, one_document(content, opa))
     except (ValueError, RecursionError) as error:
         raise PolicyRefused([f"{name}: {error}"]) from error
 
 
-def one_document(content: bytes) -> str:
-    """The YAML text in `content`; ValueError when it is not UTF-8, or more than the one document that is read."""
+def one_document(content: bytes, opa: Path) -> str:
+    """The YAML text in `content`; ValueError when it is not UTF-8, or has more in it than is read.
+
+    Of several documents that would be the first, of several members of one name the last.
+    """
     text = content.decode("utf-8")
     if sum(_YAML_CONTENT.search(part) is not None for part in _YAML_MARK.split(text)) > 1:
         raise ValueError("more than one YAML document, of which only the first would be read")
+    if twice := repeated(opa, text):
+        raise ValueError("; ".join(f"row {row}: {name} stands twice in one mapping" for row, name in twice[:_MAX_TOLD]))
     return text
 
 

@@ -1,6 +1,8 @@
 """Syntax trees of Rego modules, by OPA's own parser: package, row of the package line, annotations."""
 
 import base64
+import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from bridge.policy import opa as opa_cli
 
 _PARSE = "x := [m | some f in input; m := rego.parse_module(f[0], f[1])]"
 _YAML = "x := [{y | y := yaml.unmarshal(t)} | some t in input]"
+_REPEATED = re.compile(r'line (\d+): mapping key ("[^\n]*") already defined')
 _PARSE_CHUNK = 500
 
 
@@ -71,6 +74,19 @@ def load_yamls(opa: Path, texts: list[str]) -> list[Any]:
     """Each text as `load_yaml` reads it, at once."""
     values = opa_cli.evaluate(opa, _YAML, texts) if texts else []
     return [value[0] if value else None for value in values]
+
+
+def repeated(opa: Path, text: str) -> list[tuple[int, str]]:
+    """Row and name of each member that stands twice in a mapping of a YAML text: `load_yaml` keeps the last.
+
+    OPA's reader of annotations is another one, which says so; what else it has against the text is not told here.
+    """
+    rows = ("" if row.startswith(("---", "...", "%")) else row for row in text.removeprefix("\ufeff").split("\n"))
+    module = "\n".join(["# METADATA", "# custom:", *(f"#   {row.rstrip()}" for row in rows), "package x"])
+    done = opa_cli.run(opa, "parse", "--format", "json", "/dev/stdin", stdin=module.encode())
+    said = [] if done.returncode == 0 else json.loads(done.stderr or b"{}").get("errors", [])
+    found = [_REPEATED.findall(str(error.get("message"))) for error in said]
+    return [(int(row) - 1, name) for one in found for row, name in one]
 
 
 def _blocks(comments: list[dict[str, Any]]) -> list[tuple[int, str]]:

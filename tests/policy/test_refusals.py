@@ -202,6 +202,7 @@ OTHERS: dict[str, tuple[Files, list[str]]] = {
     "two YAML documents, marked": ({"data.yaml": "# x\n--- {a: 1}\n...\n---\nb: 2\n"}, ["more than one YAML"]),
     "empty YAML": ({"data.yaml": ""}, ["data.yaml: must hold an object"]),
     "YAML that is none": ({"data.yaml": "a: [\n"}, ["data.yaml: "]),
+    "a name twice in YAML": ({"data.yaml": "clients:\n  a: 1\n  a: 2\n"}, ['data.yaml: row 3: "a" stands twice']),
     "a module in the place of the kernel's": (
         {"issuance_kernel/lib.rego": "package helpers\n\nblocked := true\n"},
         ["issuance_kernel/lib.rego differs"],

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.errors import PolicyRefused
 from bridge.policy.cases import GRANT_TYPES, read_cases
+from bridge.policy.folder import read
 from bridge.policy.syntax import load_yaml
 from tests.docs.pages import ROOT
 from tests.policy.sets import GATE, write
@@ -68,6 +69,8 @@ WHOLE = {
     "a_test.rego": TEST,
     "gate_test.rego": "package issuance_test.gate\n\nimport data.issuance.gate\n\ntest_open if gate.allow\n",
 }
+
+ROW = "name: a, client: a, grant_type: ciba, scope: a"
 
 Policy = Callable[..., Ran]
 
@@ -184,18 +187,45 @@ def test_refused_set_and_folder_without_tests(tmp_path: Path, policy: Policy) ->
         ("cases:\n  - {name: a, client: a, grant_type: ciba, scope: a, expect: deny, scop: b}\n", "cases/0/scop"),
         ("cases:\n  - {name: a, client: a, scope: a, expect: deny}\n", ":2: 'a': grant_type must be named"),
         ("defaults: {time: soon}\ncases:\n  - {name: a, expect: deny}\n", "time must be RFC 3339"),
-        ("cases: [\n", "yaml"),
+        ("cases: [\n", "no YAML"),
         (
             "cases:\n  - {name: a, client: a, grant_type: ciba, scope: a, expect: deny}\n---\ncases: []\n",
             "more than one",
         ),
         ("cases:\n  - {name: a, client: '', grant_type: ciba, scope: a, expect: deny}\n", "cases/0/client"),
+        (f"cases:\n  - {{{ROW}, expect: deny, expect: allow}}\n", 'row 2: "expect" stands twice'),
+        (f"cases:\n  - {{{ROW}, expect: deny}}\ncases:\n  - {{{ROW}, expect: allow}}\n", 'row 3: "cases" stands twice'),
+        (f"cases:\n  - {{{ROW}, expect: deny, codes: , granted: }}\n", "codes, granted: say what is expected"),
+        (f"cases:\n  - {{{ROW}, expect: allow, limit: {{token_lifetim: null}}}}\n", "limit has no token_lifetim"),
+        (f"cases:\n\t- {{{ROW}, expect: deny}}\n", "a tab"),
+        ("- a\n", "holds no `cases:`"),
     ],
 )
 def test_table_that_is_none_is_refused(text: str, reason: str, opa: Path) -> None:
     with pytest.raises(PolicyRefused) as refused:
         read_cases({"cases/a.yaml": text.encode()}, opa)
     assert reason in str(refused.value) and all(line.startswith("cases/a.yaml") for line in refused.value.reasons)
+
+
+def test_tables_of_both_endings_and_below_are_read(tmp_path: Path) -> None:
+    names = ["cases/a.yaml", "cases/b.yml", "cases/below/c.yaml"]
+    others = ["cases/README.md", "cases/.hidden.yaml", "other/cases/a.yaml", "a.yaml"]
+    folder = write(tmp_path, {**GATE, **dict.fromkeys([*names, *others], "cases: []\n")})
+    assert list(read(folder).cases) == names
+
+
+def test_the_beginning_of_time_is_a_time_like_any_other(tmp_path: Path, policy: Policy) -> None:
+    policies = SCOPE + '\ndeny contains {"code": "early"} if startswith(input.time, "1970-01-01")\n'
+    table = f'cases:\n  - {{{ROW}, scope: a:b, time: "1970-01-01T00:00:00Z", expect: deny, codes: [early]}}\n'
+    table = table.replace("scope: a, ", "")
+    folder = write(tmp_path, {**WHOLE, "a.rego": policies, "cases/a.yaml": table})
+    assert "cases     pass  1 passed" in policy("test", folder).out
+
+
+def test_spaces_alone_part_scopes(opa: Path) -> None:
+    table = "cases:\n  - {name: a, client: a, grant_type: ciba, scope: \"a\u00a0b  c\", expect: deny}\n"
+    (question,) = read_cases({"cases/a.yaml": table.encode()}, opa)
+    assert question.request["scopes"] == ["a\u00a0b", "c"]
 
 
 def test_rows_are_multiplied_in_order(opa: Path) -> None:
