@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from bridge.model.mask import MASKED, write_pointer
+from bridge.model.scope import is_scope_token
 
 MAX_KEY_TEXT = 1024
 Pointer = tuple[str, ...]
@@ -46,7 +47,9 @@ class Declared:
 
     def serves(self, use: Use) -> bool:
         """Whether it is asked for that."""
-        return self.gate if use is None else use in self.uses or use.startswith(self.prefixes)
+        if use is None:
+            return self.gate
+        return use in self.uses or (use.startswith(self.prefixes) and is_scope_token(use))
 
     def key_of(self, document: Mapping[str, Any]) -> Key | str:
         """The key values in an input document; a text that says which one is not there."""

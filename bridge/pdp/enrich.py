@@ -58,16 +58,15 @@ class Enrich:
     def __init__(self, sources: Sequence[Source], mask: SecretMask, metrics: Metrics) -> None:
         self._mask, self._metrics = mask, metrics
         self._exact: dict[Use, list[Source]] = {}
-        self._prefixes: list[tuple[str, Source]] = []
+        self._prefixed = [source for source in sources if source.declared.prefixes]
         for source in sources:
             uses: list[Use] = [*source.declared.uses, *([None] if source.declared.gate else [])]
             for use in uses:
                 self._exact.setdefault(use, []).append(source)
-            self._prefixes.extend((prefix, source) for prefix in source.declared.prefixes)
 
     async def __call__(self, asked: Sequence[tuple[dict[str, Any], Sequence[Use]]], until: float) -> list[Informed]:
         """For each document and what is asked of it; `until` (time.monotonic) bounds it all. Changes the documents."""
-        if not self._exact and not self._prefixes:
+        if not self._exact and not self._prefixed:
             return [UNINFORMED] * len(asked)
         wanted = [_Wanted(document, uses, self._keys(document, uses)) for document, uses in asked]
         questions = {(s, key): s for w in wanted for s, key in w.keys.items() if not isinstance(key, str)}
@@ -91,8 +90,8 @@ class Enrich:
         found: dict[Source, Key | str] = {}
         for use in uses:
             sources = self._exact.get(use, ())
-            if use is not None and self._prefixes:
-                sources = [*sources, *(source for prefix, source in self._prefixes if use.startswith(prefix))]
+            if use is not None and self._prefixed:
+                sources = [*sources, *(source for source in self._prefixed if source.declared.serves(use))]
             for source in sources:
                 if source not in found:
                     found[source] = source.declared.key_of(document)

@@ -161,6 +161,17 @@ async def test_other_tuples_use_the_sources_of_their_resource_type(tmp_path: Pat
             assert [(e["path"], e["item"]) for e in entry["exceptions"]] == [("fail_closed", 0)]
 
 
+async def test_scopes_that_begin_like_the_name_of_a_package_are_scopes_alone(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "p", {**POLICIES, 'authzen.resource["document"]': "allow := true"})
+    async with source_server() as server:
+        table = {**source(server.url, key=["/subject/id"], scope_prefixes=["auth"]), "scopes": []}
+        async with local_bridge(tmp_path, policies, sources=[table]) as bridge:
+            assert await decisions(bridge, [document("a")]) == [True]
+            assert server.asked == []
+            (entry,) = await asyncio.to_thread(bridge.entries)
+            assert entry.get("sources", []) == []
+
+
 async def test_a_failed_source_outweighs_what_the_package_of_the_type_says(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "p", {**POLICIES, 'authzen.resource["document"]': "allow := true"})
     table = {**source("http://127.0.0.1:9/", key=["/resource/id"], resource_types=["document"]), "scopes": []}
