@@ -70,6 +70,7 @@ class HttpFetcher:
             await self._session.close()
 
     async def _post(self, body: bytes) -> bytes:
+        shown = self._token
         try:
             status, raw = await self._exchange(body)
         except aiohttp.ClientConnectorError:
@@ -77,7 +78,7 @@ class HttpFetcher:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # Most likely a kept connection that was closed meanwhile; asking twice does no harm.
             status, raw = await self._exchange(body)
-        if status == 401 and self._section.token_file and await self._token_changed():
+        if status == 401 and shown is not None and await self._token_other_than(shown):
             status, raw = await self._exchange(body)
         if status != 200:
             raise SourceFailed(f"it answers with status {status}", alive=status < 500 and status != 429)
@@ -102,14 +103,13 @@ class HttpFetcher:
                     raise SourceFailed(f"its answer is longer than {MAX_VALUE_BYTES} bytes", alive=True)
             return 200, bytes(data)
 
-    async def _token_changed(self) -> bool:
-        """Whether the file has another token now, which is then used."""
+    async def _token_other_than(self, shown: str) -> bool:
+        """Whether the file has another token now, which is then used; another question may have read it already."""
         try:
-            token = await asyncio.to_thread(_read_token, self._section)
+            self._token = await asyncio.to_thread(_read_token, self._section)
         except ConfigFault:
             return False
-        changed, self._token = token != self._token, token
-        return changed
+        return self._token != shown
 
 
 def _read_token(section: SourceSection) -> str:

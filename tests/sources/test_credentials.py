@@ -51,6 +51,20 @@ async def test_a_token_comes_from_its_file_and_may_be_replaced_there(tmp_path: P
         assert "Cookie" not in server.headers[-1]
 
 
+async def test_a_new_token_serves_all_questions_that_were_out_with_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    async with source_server() as server:
+        wanting(server, "second")
+        server.delay_s = 0.05
+        fetcher = HttpFetcher(SourceSection(**source(server.url, token_file=str(file))))
+        await fetcher.start()
+        file.write_text("second")
+        came = await asyncio.gather(*(fetcher.fetch((str(n),)) for n in range(8)))
+        assert {held.value for held in came} == {"welcome"}
+        await fetcher.close()
+
+
 async def test_a_certificate_is_shown_and_the_other_one_checked(tmp_path: Path) -> None:
     ours, theirs = trustme.CA(), trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
