@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_VALUE_BYTES = 64 * 1024
 MAX_DEPTH = 32
 log = structlog.get_logger(__name__)
-_Signature = tuple[int, int, int]
+_Signature = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +122,8 @@ def _read(path: Path, known: _Table | None) -> _Table:
 
 
 def _signature(path: Path) -> _Signature:
+    """Changes with the file, also where a tool sets its time of modification back (ctime: nobody can)."""
     found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceFailed("it is no file")  # to open a named pipe would wait for ever
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

@@ -96,6 +96,32 @@ async def test_a_large_value_and_a_large_file_are_refused(tmp_path: Path, monkey
     await asked.close()
 
 
+async def test_a_file_of_equal_size_and_time_is_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_source, "FILE_LOOK_S", 0.02)
+    path = tmp_path / "t.json"
+    path.write_text('{"a": "good"}')
+    os.utime(path, (0, 0))
+    asked = FileSource(Declared("s", "o", (("a",),)), path)
+    await asked.start()
+    assert (await asked.ask(("a",), 0)).value == "good"
+    path.write_text('{"a": "evil"}')
+    os.utime(path, (0, 0))  # as tools do that copy, unpack, or build the same bytes twice
+    ends = time.monotonic() + 5
+    while (await asked.ask(("a",), 0)).value != "evil":
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.02)
+    await asked.close()
+
+
+async def test_a_named_pipe_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    os.mkfifo(path)
+    asked = FileSource(Declared("s", "o", (("a",),)), path)
+    await asyncio.wait_for(asked.start(), 2)
+    assert (await asked.ask(("a",), 0)).error == "it is no file"
+    await asked.close()
+
+
 async def test_a_file_that_is_not_there_is_stale_within_its_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
