@@ -12,7 +12,7 @@ from bridge.ops.breaker import Breaker
 from bridge.sources.cache import Cache
 
 AT_ONCE = 64
-"""Questions to one source side by side; what is beyond waits for its turn, within its own request's deadline."""
+"""Questions to one source side by side; what is beyond waits for its turn, while somebody waits for its answer."""
 log = structlog.get_logger(__name__)
 
 
@@ -36,6 +36,7 @@ class FetchedSource:
         self._breaker = breaker or Breaker()
         self._cache = Cache(max(declared.max_age_s, declared.max_stale_s))
         self._in_flight: dict[Key, asyncio.Task[Held | str]] = {}
+        self._wanted_until: dict[Key, float] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._failing: str | None = None
 
@@ -51,7 +52,8 @@ class FetchedSource:
         if task is None:
             task = asyncio.create_task(self._fetched(key), name=f"source-{self.declared.name}")
             self._in_flight[key] = task
-            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+            task.add_done_callback(lambda _: self._forget(key))
+        self._wanted_until[key] = max(until, self._wanted_until.get(key, until))
         # Not wait_for: whoever else waits for this answer must get it.
         await asyncio.wait((task,), timeout=max(0.0, until - now))
         came = "no answer within the request's deadline" if not task.done() else _result(task)
@@ -73,6 +75,8 @@ class FetchedSource:
     async def _fetched(self, key: Key) -> Held | str:
         """What came, or why nothing did."""
         async with self._slots:
+            if time.monotonic() > self._wanted_until[key]:
+                return "no turn within the request's deadline"  # or a slow source would be asked for nobody, ever later
             if not self._breaker.enter():
                 return "the circuit breaker is open"
             try:
@@ -91,6 +95,9 @@ class FetchedSource:
             self._cache.put(key, held)
             self._answered("")
             return held
+
+    def _forget(self, key: Key) -> None:
+        del self._in_flight[key], self._wanted_until[key]
 
     def _answered(self, text: str) -> str:
         """It is there, even where it has nothing for this key: one bad key must not close it for all others."""

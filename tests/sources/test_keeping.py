@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bridge.errors import SourceFailed
 from bridge.model.source import Declared, Held, Key, SourceAnswer, Status
 from bridge.ops.breaker import Breaker
+from bridge.sources import fetch
 from bridge.sources.cache import Cache
 from bridge.sources.fetch import FetchedSource
 
@@ -78,6 +79,21 @@ async def test_who_gives_up_waiting_takes_no_answer_from_others() -> None:
     assert (await asked.ask(("a", "b"), soon(0.01))).error == "no answer within the request's deadline"
     assert (await second).status is Status.FRESH
     assert first.cancelled() and store.fetched == {("a", "b"): 1}
+    await asked.close()
+
+
+async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "AT_ONCE", 1)
+    store = Store(delay_s=0.2)
+    asked = FetchedSource(DECLARED, store, 1)
+    first = asyncio.create_task(asked.ask(("first", "x"), soon()))
+    await asyncio.sleep(0.02)
+    hurried = await asyncio.gather(*(asked.ask((f"{n}", "x"), soon(0.05)) for n in range(20)))
+    assert {answer.error for answer in hurried} == {"no answer within the request's deadline"}
+    patient = await asyncio.gather(asked.ask(("0", "x"), soon()), asked.ask(("0", "x"), soon(0.01)))
+    assert [answer.status for answer in patient] == [Status.FRESH, Status.FAILED]
+    assert (await first).status is Status.FRESH
+    assert set(store.fetched) == {("first", "x"), ("0", "x")}
     await asked.close()
 
 
