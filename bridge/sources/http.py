@@ -28,6 +28,16 @@ _HEADERS = {
 }
 
 
+class _Question(aiohttp.ClientRequest):
+    """Does not go out where something was said unasked: it would be taken for the answer, and be another one's."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            conn.close()
+            raise aiohttp.ServerDisconnectedError
+        return await super().send(conn)
+
+
 class HttpFetcher:
     """One address; credentials come from files: a bearer token, or a client certificate."""
 
@@ -44,6 +54,7 @@ class HttpFetcher:
             self._token = await asyncio.to_thread(_read_token, section)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            request_class=_Question,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
@@ -76,7 +87,7 @@ class HttpFetcher:
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # Most likely a kept connection that was closed meanwhile; asking twice does no harm.
+            # Most likely a kept connection that was closed or spoilt meanwhile; asking twice does no harm.
             status, raw = await self._exchange(body)
         if status == 401 and shown is not None and await self._token_other_than(shown):
             status, raw = await self._exchange(body)

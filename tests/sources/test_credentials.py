@@ -1,6 +1,7 @@
 """How the bridge shows who it is: a bearer token from a file, or a client certificate; and to whom it speaks."""
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -113,6 +114,31 @@ async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
     async with source_server({"c": "again"}, port=port):
         assert (await fetcher.fetch(("c",))).value == "again"
     await fetcher.close()
+
+
+async def test_what_was_said_unasked_is_no_answer_to_the_next_question() -> None:
+    connections = 0
+
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for _ in range(9):
+                await reader.readuntil(b"}")
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"mine"')
+                await asyncio.sleep(0.03)
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"theirs"')
+        writer.close()
+
+    async with await asyncio.start_server(twice, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        fetcher = HttpFetcher(SourceSection(**source(f"http://127.0.0.1:{port}/")))
+        await fetcher.start()
+        for key in "abc":
+            assert (await fetcher.fetch((key,))).value == "mine"
+            await asyncio.sleep(0.1)
+        assert connections == 3
+        await fetcher.close()
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", "t\x00k", "é"])
