@@ -88,6 +88,7 @@ def new(folder: Path, scope: NewScope, opa: Path) -> list[Path]:
     package = (there.prefixes if scope.prefix else there.scopes).get(scope.key)
     if package is not None:
         raise ConfigFault(f"{there.packages[package].file} answers for {scope.key} already")
+    slug = _free(scope.slug, {package.file for package in there.packages.values()})
     issuer, client = _a_client(there)
     lifetime = LIFETIMES_S.get(scope.risk)
     values = {
@@ -96,7 +97,7 @@ def new(folder: Path, scope: NewScope, opa: Path) -> list[Path]:
         "risk": scope.risk,
         "kind": scope.kind,
         "key": _quoted(scope.key),
-        "slug": _quoted(scope.slug),
+        "slug": _quoted(slug),
         "lifetime": str(lifetime),
         "issuer": _quoted(issuer),
         "client": _quoted(client),
@@ -109,11 +110,17 @@ def new(folder: Path, scope: NewScope, opa: Path) -> list[Path]:
     return _write(
         folder,
         {
-            f"scopes/{scope.slug}.rego": _rego(opa, *policy, values=values),
-            f"scopes/{scope.slug}_test.rego": _rego(opa, *test, values=values),
-            f"{CASES}/{scope.slug}.yaml": _filled("scope.yaml", values),
+            f"scopes/{slug}.rego": _rego(opa, *policy, values=values),
+            f"scopes/{slug}_test.rego": _rego(opa, *test, values=values),
+            f"{CASES}/{slug}.yaml": _filled("scope.yaml", values),
         },
     )
+
+
+def _free(slug: str, taken: set[str]) -> str:
+    """`a:b`, `a/b` and `A:B` are three scopes of one slug: each that comes later has a number."""
+    slugs = (slug if number == 1 else f"{slug}_{number}" for number in range(1, len(taken) + 2))
+    return next(one for one in slugs if f"scopes/{one}.rego" not in taken)
 
 
 def _a_client(there: PolicySet) -> tuple[str, str]:

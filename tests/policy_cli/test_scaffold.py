@@ -90,14 +90,20 @@ def test_nothing_is_overwritten(begun: Path, policy: Policy) -> None:
     before = {file: file.read_bytes() for file in begun.rglob("*") if file.is_file()}
     again = policy("new", "a:b", *OWNER, "--risk", "low", "--path", begun)
     assert again.code == 1 and "scopes/a_b.rego answers for a:b already" in again.err
-    collides = policy("new", "a_b", *OWNER, "--risk", "low", "--path", begun)
-    assert collides.code == 1 and "a_b.rego" in collides.err and "nothing was written" in collides.err
     (begun / "cases" / "a_c.yaml").write_text("mine")
     partly = policy("new", "a:c", *OWNER, "--risk", "low", "--path", begun)
     assert partly.code == 1 and not (begun / "scopes" / "a_c.rego").exists()
     assert policy("init", begun).code == 1
     (begun / "cases" / "a_c.yaml").unlink()
     assert {file: file.read_bytes() for file in begun.rglob("*") if file.is_file()} == before
+
+
+def test_scopes_of_one_slug_have_files_of_their_own(begun: Path, policy: Policy, opa: Path) -> None:
+    for scope, slug in (("a:b", "a_b"), ("a/b", "a_b_2"), ("A:B", "a_b_3"), ("*", "scope"), ("/", "scope_2")):
+        ran = policy("new", scope, *OWNER, "--risk", "high", "--path", begun)
+        assert (ran.code, ran.out.splitlines()[0]) == (0, str(begun / "scopes" / f"{slug}.rego"))
+    assert lint(begun, opa) == []
+    assert policy("test", begun).code == 0
 
 
 def test_new_begins_a_folder_too_and_takes_a_client_that_is_there(tmp_path: Path, policy: Policy, opa: Path) -> None:
