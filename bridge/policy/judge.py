@@ -119,9 +119,18 @@ def _judged(
     verdicts = _without_failed(verdicts, question, settled)
     asked = combine.Question(document, at, settled.max_token_lifetime_s)
     decision = combine.combine(asked, verdicts.gate, verdicts.scopes)
-    return Judged(
-        question, decision, tuple(_voices(verdicts, said.policy_set)), tuple(_differences(question, decision))
-    )
+    differences = (*_differences(question, decision), *_unasked(question, scopes, settled.sources))
+    return Judged(question, decision, tuple(_voices(verdicts, said.policy_set)), differences)
+
+
+def _unasked(question: Question, scopes: Sequence[str], sources: Sequence[Declared]) -> Iterator[Difference]:
+    """Sources whose answer the case tells, though the bridge would not ask them: its policies would see nothing.
+
+    Where no source is declared, nothing is known of any.
+    """
+    asked = [source.name for source in sources if any(source.serves(use) for use in (None, *scopes))]
+    for name in sorted((question.case.sources or {}).keys() - set(asked) if sources else ()):
+        yield Difference(f"sources.{name}", "asked for these scopes", asked)
 
 
 def _without_failed(verdicts: Verdicts, question: Question, settled: Settled) -> Verdicts:

@@ -269,6 +269,25 @@ def test_failed_source_denies_what_uses_it_whatever_the_package_says(tmp_path: P
     assert policy("test", folder).code == 1  # without the declaration nobody knows that the scope uses it
 
 
+def test_answer_of_a_source_that_the_bridge_would_not_ask_is_no_case(tmp_path: Path, policy: Policy) -> None:
+    told = "sources: {postur: {status: fresh, value: {lost: true}}}"
+    rows = f"  - {{{ROW}, scope: a:b, expect: deny, {told.replace('postur', 'posture')}}}\n"
+    rows += f"  - {{{ROW}, scope: other, expect: deny, {told.replace('postur', 'posture')}}}\n"
+    rows += f"  - {{{ROW}, scope: a:b, authentication: {{acr: gold}}, expect: allow, {told}}}\n"
+    table = "cases:\n" + rows.replace("scope: a, ", "")
+    folder = write(tmp_path / "policies", {**WHOLE, "cases/a.yaml": table})
+    config = write(tmp_path, {"bridge.toml": SOURCES}) / "bridge.toml"
+    ran = policy("test", folder, "--config", config, "--json")
+    assert ran.code == 1
+    wrong = [(line["row"], line["differences"]) for line in ran.lines if line["check"] == "case"]
+    expected = "asked for these scopes"
+    assert wrong == [
+        (3, [{"what": "sources.posture", "expected": expected, "got": []}]),
+        (4, [{"what": "sources.postur", "expected": expected, "got": ["posture"]}]),
+    ]
+    assert policy("test", folder).code == 0  # nothing is known of any source
+
+
 SOURCES = """[[sources]]
 name = "posture"
 owner = "Devices <devices@example.com>"
