@@ -265,6 +265,10 @@ BROKEN: dict[str, list[tuple[dict[str, str], dict[str, str]]]] = {
             {"a.rego": scope(USER + "\n_a if input.sources.posture.value.managed\n")},
         ),
         (
+            {"a.rego": scope(USER + "\n_a if [f | some f in input.sources.posture.value.flags] == []\n")},
+            {"a.rego": scope(USER + '\n_a if "managed" in input.sources.posture.value.flags\n')},
+        ),
+        (
             {"a.rego": scope(USER + DENY + "input.sources.posture.value.lost\n")},
             {"a.rego": scope(USER + DENY + "input.context.lost\n")},
         ),

@@ -178,6 +178,8 @@ cases_of(package_) := input.cases if {
 	package_.kind == "gate"
 } else := [case | some case in _cases[package_.path[2]]] if {
 	package_.kind == "scope"
+} else := [] if {
+	package_.kind == "resource"
 } else := [case | some scope, cases in _cases; startswith(scope, package_.path[2]); some case in cases]
 
 _cases[scope] contains case if {
