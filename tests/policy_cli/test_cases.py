@@ -136,6 +136,17 @@ def test_text_says_which_rules_spoke(tmp_path: Path, policy: Policy) -> None:
     ]
 
 
+def test_control_characters_of_a_policy_stay_off_the_terminal(tmp_path: Path, policy: Policy) -> None:
+    hostile = SCOPE + '\ndeny contains {"code": "\\u001b]0;x\\u0007\\ncases     pass", "title": "t"} if input.client\n'
+    table = f"cases:\n  - {{{ROW}, expect: allow}}\n".replace("scope: a,", "scope: a:b,")
+    data = '{"exceptions": {"\\u001b]0;x\\u0007\\nb.rego:1: error": {}}}'
+    folder = write(tmp_path, {**WHOLE, "a.rego": hostile, "cases/a.yaml": table, "data.json": data})
+    for command in ("test", "lint"):
+        out = policy(command, folder).out
+        assert r"\x1b]0;x\x07\n" in out
+        assert "\x1b" not in out and "\ncases     pass" not in out and "\nb.rego" not in out
+
+
 def test_package_that_fails_is_told_with_the_message(tmp_path: Path, policy: Policy) -> None:
     failing = SCOPE + '\ndeny contains {"code": "x"} if time.parse_rfc3339_ns(input.context.day) > 0\n'
     table = (
@@ -223,7 +234,7 @@ def test_the_beginning_of_time_is_a_time_like_any_other(tmp_path: Path, policy: 
 
 
 def test_spaces_alone_part_scopes(opa: Path) -> None:
-    table = "cases:\n  - {name: a, client: a, grant_type: ciba, scope: \"a\u00a0b  c\", expect: deny}\n"
+    table = 'cases:\n  - {name: a, client: a, grant_type: ciba, scope: "a\u00a0b  c", expect: deny}\n'
     (question,) = read_cases({"cases/a.yaml": table.encode()}, opa)
     assert question.request["scopes"] == ["a\u00a0b", "c"]
 

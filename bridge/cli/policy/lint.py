@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line
 from bridge.config.settings import load_settings
 from bridge.policy import lint as linter
 from bridge.policy.opa import find_opa, require_version
@@ -27,7 +28,7 @@ def lint(path: Path | None, config: Path | None, *, strict: bool, as_json: bool)
     path = path or Path(settings.policy.path)
     found = linter.lint(path, opa, (settings.server.secret_names, settings.server.secret_suffixes))
     for c in found:
-        text = f"{c.file}:{c.row}: {c.severity} {c.code}: {c.message}\n    {c.remedy}"
+        text = f"{line(f'{c.file}:{c.row}: {c.severity} {c.code}: {c.message}')}\n    {line(c.remedy)}"
         click.echo(json.dumps(c.as_json(), ensure_ascii=False) if as_json else text)
     errors = sum(c.severity == "error" for c in found)
     if not as_json:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line as shown
 from bridge.config.settings import EngineSection, Settings, load_settings
 from bridge.model.mask import SecretMask
 from bridge.model.policy import PolicySet
@@ -96,7 +97,7 @@ def _told(failures: Sequence[Failure], judged: Sequence[Judged]) -> Iterator[dic
 def _text(line: dict[str, Any]) -> str:
     place = f"{line['file']}:{line['row']}: " if line["file"] else ""
     if line["check"] != "case":
-        return f"{place}{line['check']}: {line['text']}"
+        return shown(f"{place}{line['check']}: {line['text']}")
     asked = f"{line['client']}, {line['grant_type']}, {line['scope'] or 'no scope'}"
     told = [
         f"    {d['what']}: expected {json.dumps(d['expected'], default=list)}, got {json.dumps(d['got'], default=list)}"
@@ -105,7 +106,7 @@ def _text(line: dict[str, Any]) -> str:
     spoke = [f"    {v['rule']} {v['code']} ({v['package']}, {v['file']}:{v['row']})" for v in line["spoke"]]
     voiced = {v["code"] for v in line["spoke"]}
     own = [f"    {code} (the bridge itself)" for code in line["codes"] if code not in voiced]
-    return "\n".join([f"{place}case: {line['text']} ({asked})", *told, *spoke, *own])
+    return "\n".join(map(shown, [f"{place}case: {line['text']} ({asked})", *told, *spoke, *own]))
 
 
 def _summary(tested: Tested, judged: Sequence[Judged], wrong: int, threshold: float) -> Iterator[dict[str, str]]:
