@@ -10,6 +10,7 @@ import pytest
 from bridge.errors import PolicyRefused
 from bridge.policy.cases import GRANT_TYPES, read_cases
 from bridge.policy.folder import read
+from bridge.policy.judge import CHUNK
 from bridge.policy.syntax import load_yaml
 from tests.docs.pages import ROOT
 from tests.policy.sets import GATE, write
@@ -259,9 +260,12 @@ def test_the_schema_takes_the_sample_tables_and_refuses_others(policy: Policy, o
     assert not validator.is_valid({"cases": []}) and not validator.is_valid({"cases": [{"name": "a", "expect": "yes"}]})
 
 
-def test_the_samples_pass(policy: Policy) -> None:
+def test_the_samples_pass_every_one(policy: Policy, opa: Path) -> None:
+    questions = read_cases(read(ROOT / "rego").cases, opa)
+    assert len(questions) > CHUNK
     ran = policy("test", ROOT / "rego")
     assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == f"cases     pass  {len(questions)} passed, 0 failed"
 
 
 def test_every_named_grant_type_is_one_that_the_bridge_documents() -> None:
@@ -276,6 +280,8 @@ def test_failed_source_denies_what_uses_it_whatever_the_package_says(tmp_path: P
     table = f"cases:\n  - {{name: down, {row}, expect: deny, codes: [source_failed]}}\n"
     folder = write(tmp_path / "policies", {**WHOLE, "cases/a.yaml": table})
     config = write(tmp_path, {"bridge.toml": SOURCES}) / "bridge.toml"
+    assert policy("test", folder, "--config", config).code == 0
+    config.write_text(SOURCES.replace("a:b", "gate"))
     assert policy("test", folder, "--config", config).code == 0
     assert policy("test", folder).code == 1  # without the declaration nobody knows that the scope uses it
 
@@ -297,6 +303,23 @@ def test_answer_of_a_source_that_the_bridge_would_not_ask_is_no_case(tmp_path: P
         (4, [{"what": "sources.postur", "expected": expected, "got": ["posture"]}]),
     ]
     assert policy("test", folder).code == 0  # nothing is known of any source
+
+
+def test_secret_of_a_source_is_masked_as_in_a_decision(tmp_path: Path, policy: Policy) -> None:
+    rules = SCOPE.replace("value.lost", 'value.api_token == "s3cret"')
+    told = "sources: {posture: {status: fresh, value: {api_token: s3cret}}}"
+    row = f"{ROW}, {told}, authentication: {{acr: gold}}, expect: allow".replace("scope: a,", "scope: a:b,")
+    folder = write(tmp_path, {**WHOLE, "a.rego": rules, "cases/a.yaml": f"cases:\n  - {{{row}}}\n"})
+    assert "cases     pass  1 passed" in policy("test", folder, "--threshold", "0").out
+
+
+def test_the_ceiling_of_the_configuration_counts(tmp_path: Path, policy: Policy) -> None:
+    row = f"{ROW}, authentication: {{acr: gold}}, expect: allow, limit: {{token_lifetime: 60}}"
+    table = f"cases:\n  - {{{row}}}\n".replace("scope: a,", "scope: a:b,")
+    folder = write(tmp_path / "policies", {**WHOLE, "cases/a.yaml": table})
+    config = write(tmp_path, {"bridge.toml": "[policy]\nmax_token_lifetime_s = 60\n"}) / "bridge.toml"
+    assert policy("test", folder, "--config", config).code == 0
+    assert policy("test", folder).code == 1
 
 
 SOURCES = """[[sources]]

@@ -169,6 +169,14 @@ def test_the_cache_is_bounded_by_number_and_bytes_and_drops_what_is_used_least()
     assert cache.get(("bigger",), 1.0) is None and len(cache) == 0
 
 
+def test_a_value_that_is_replaced_takes_no_room() -> None:
+    cache = Cache(60, max_bytes=100)
+    cache.put(("a",), Held("kept", 0.0, 10))
+    for at in range(50):
+        cache.put(("b",), Held(at, float(at), 10))
+    assert len(cache) == 2 and cache.get(("a",), 50.0) is not None
+
+
 def test_an_old_value_is_dropped_and_an_earlier_answer_replaces_no_later_one() -> None:
     cache = Cache(10)
     cache.put(("a",), Held("later", 5.0, 1))
