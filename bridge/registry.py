@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
-from bridge.doors import log_files, native
+from bridge.doors import bundles, log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
 from bridge.doors.authzen import door as authzen
@@ -19,6 +19,7 @@ from bridge.doors.authzen.metadata import MetadataDoor
 from bridge.doors.authzen.pages import Pages
 from bridge.doors.authzen.search import SearchDoor
 from bridge.doors.authzen.sort import Sort
+from bridge.doors.bundles import BundlesDoor
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
@@ -29,6 +30,7 @@ from bridge.doors.operations import OperationsDoor, Readiness
 from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
 from bridge.evidence.files import LOG
+from bridge.model.policy import ServedBundle
 from bridge.ops.metrics import Metrics
 from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
@@ -78,6 +80,7 @@ class Parts:
     origin: str
     secret: bytes
     note_access: NoteAccess
+    bundle: Callable[[], ServedBundle | None]
     readiness: Readiness
     metrics: Metrics
 
@@ -100,7 +103,8 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
     ),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
+    lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
 )
-DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME)
+DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME, bundles.NAME)
 """What `doors` of a caller may name."""

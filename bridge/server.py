@@ -42,6 +42,7 @@ from bridge.pdp.record_tuples import TupleRecorder
 from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
+from bridge.policy.served import Shelf, signer_of, verifier_of
 from bridge.policy.watch import PolicyWatch
 from bridge.registry import DOORS, ENGINES, SOURCES, Parts
 from bridge.tlog.note import VerifierKey
@@ -79,8 +80,15 @@ class Bridge:
         )
         self.accesses = Accesses(self.journal)
         self._vkey = str(publisher.key)
+        shelf = Shelf(signer_of(settings.policy), alone=server.workers == 1)
         self.policies = PolicyWatch(
-            Path(settings.policy.path), self._opa, self.engine, self.metrics, self.chronicle.changed
+            Path(settings.policy.path),
+            self._opa,
+            self.engine,
+            self.metrics,
+            self.chronicle.changed,
+            shelf,
+            verifier_of(settings.policy),
         )
         hidden = with_copies(map(parse_pointer, evidence.mask)), with_copies(map(parse_pointer, evidence.personal))
         prover = Prover(self.journal, self.metrics)
@@ -117,6 +125,7 @@ class Bridge:
             origin=self.journal.origin,
             secret=digest.key,
             note_access=self.accesses.note,
+            bundle=shelf.newest,
             readiness=self,
             metrics=self.metrics,
         )

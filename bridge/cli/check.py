@@ -32,6 +32,7 @@ from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
+from bridge.policy.served import signer_of, verifier_of
 from bridge.registry import DOOR_NAMES, ENGINES, SOURCES
 from bridge.server import publisher_of, tls_context
 
@@ -87,7 +88,10 @@ def _check_all(settings: Settings, report: Report) -> None:
     version = _try(report, "opa", lambda: require_version(opa)) if opa else None
     if opa is not None and version is not None:
         report.add("opa", "good", f"{opa} is OPA {version}")
-        policy_set = _try(report, "policies", lambda: load(Path(settings.policy.path), opa))
+        _try(report, "policies", lambda: signer_of(settings.policy))
+        policy_set = _try(
+            report, "policies", lambda: load(Path(settings.policy.path), opa, verifier_of(settings.policy))
+        )
         if policy_set is not None:
             _describe(policy_set, report)
             _check_uses(settings, policy_set, report)
@@ -177,7 +181,7 @@ async def _ask_engine(settings: Settings, opa: Path, policy_set: PolicySet, repo
         where = without_login(settings.engine.url) if settings.engine.kind == "opa" else "an OPA child"
         text = f"{where} answers with this policy set" if status.ready else f"{where}: {status.detail}"
         if settings.engine.kind == "opa" and not status.ready:
-            text += " (it must run with the bundle that `issuance-bridge policy build` makes)"
+            text += " (it must have the bundle of `issuance-bridge policy build`, or fetch it from the running bridge)"
         report.add("engine", "good" if status.ready else "bad", text)
     finally:
         await engine.close()

@@ -23,6 +23,7 @@ from bridge.model.source import Status
 from bridge.model.times import now_ms, rfc3339
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
+from bridge.policy.served import verifier_of
 
 DAY_MS = 86_400_000
 _COLUMNS = ("source", "owner", "address", "key", "when it fails", "used by", "evidence", "last state")
@@ -50,7 +51,7 @@ def sources(config: Path | None, *, as_json: bool, as_html: bool, days: int) -> 
     settings, now = load_settings(config), now_ms()
     opa = find_opa(settings.engine.opa)
     require_version(opa)
-    policy_set = load(Path(settings.policy.path), opa)
+    policy_set = load(Path(settings.policy.path), opa, verifier_of(settings.policy))
     lines = register(settings, policy_set, _seen(settings, now - days * DAY_MS))
     about = f"Of {rfc3339(now)}; policy revision {policy_set.revision}; evidence of the last {days} days."
     if as_json:

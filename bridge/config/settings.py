@@ -44,7 +44,16 @@ class PolicySection(Section):
     """Which policies decide."""
 
     path: str = "rego"
+    verification_key: str = Field(default="", description="a PEM public key; set, only a bundle that it signed decides")
+    signing_key: str = Field(default="", description="a PEM private key: signs what is built and served")
+    signing_key_id: Annotated[str, StringConstraints(max_length=256)] = ""
     max_token_lifetime_s: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _key_has_the_id(self) -> "PolicySection":
+        if self.signing_key_id and not self.signing_key:
+            raise ValueError("signing_key_id needs signing_key")
+        return self
 
 
 class EngineSection(Section):

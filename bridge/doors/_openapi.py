@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
-from bridge.doors import issued, native
+from bridge.doors import bundles, issued, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
@@ -172,6 +172,13 @@ def document() -> dict[str, Any]:
             "/metrics": get("Prometheus metrics.", "text/plain", secured=True),
             "/log/{file}": get(
                 "A file of the published log (C2SP tlog-tiles).", "application/octet-stream", secured=True, named="file"
+            ),
+            bundles.PATH: get(
+                "The policy set that decides, as an OPA bundle.",
+                "application/gzip",
+                secured=True,
+                codes=("200", "304"),
+                may_lack=True,
             ),
             "/openapi.json": get("This document.", "application/json", secured=True),
         },

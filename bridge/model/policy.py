@@ -33,6 +33,7 @@ class PolicySet:
     """What decides, as one value. `digest` covers modules, data and kernel; `bundle` is an OPA bundle (tar.gz).
 
     `files`: module, or `data` for all data together -> SHA-256 (hex) of its content. `clients`: the registered ones.
+    `signatures`: the `.signatures.json` that came with it and names exactly the files of `bundle`; empty: none did.
     `prefix_lengths` has each length once, longest first: a scope costs one look-up for each, however many prefixes.
     """
 
@@ -45,6 +46,7 @@ class PolicySet:
     bundle: bytes
     files: Mapping[str, str] = field(default_factory=dict)
     clients: Clients = field(default_factory=dict)
+    signatures: bytes = b""
 
     def package_for(self, scope: str) -> str | None:
         """The name of the package that answers for `scope`: its own, else the longest prefix's, else None."""
@@ -56,3 +58,11 @@ class PolicySet:
             if package is not None:
                 return package
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBundle:
+    """A policy set as other OPA servers fetch it: the bundle (tar.gz), and its entity tag without quotes."""
+
+    body: bytes
+    tag: str

@@ -14,6 +14,8 @@ from bridge.model.registry import registered_clients
 from bridge.policy import bundle, source
 from bridge.policy import opa as opa_cli
 from bridge.policy.index import RESERVED, Index
+from bridge.policy.listing import SIGNATURES
+from bridge.policy.signing import Verifier, covers
 from bridge.policy.source import Source
 from bridge.policy.syntax import load_yaml, parse, repeated
 
@@ -24,13 +26,19 @@ _YAML_MARK = re.compile(r"^(?:---|\.\.\.)(?=\s|\Z)", re.MULTILINE)
 _YAML_CONTENT = re.compile(r"^\s*[^\s#%]", re.MULTILINE)
 
 
-def load(path: Path, opa: Path) -> PolicySet:
+def load(path: Path, opa: Path, verifier: Verifier | None = None) -> PolicySet:
     """The verified set at `path` (folder or bundle). PolicyRefused names every reason found, file and row first."""
-    return verify(source.read(path), opa)
+    return verify(source.read(path), opa, verifier)
 
 
-def verify(found: Source, opa: Path) -> PolicySet:
-    """The set in `found`, when it passes; PolicyRefused as above."""
+def verify(found: Source, opa: Path, verifier: Verifier | None = None) -> PolicySet:
+    """The set in `found`, when it passes; PolicyRefused as above. With a `verifier` only a signed bundle can pass."""
+    if verifier is not None:
+        if not found.bundled:
+            raise PolicyRefused(
+                ["policy.verification_key is set, so policy.path must be a signed bundle, not a folder"]
+            )
+        verifier.check(found.archive)
     modules = _without_kernel(found.modules)
     data = merge_data(found, opa)
     claimed = _take_index(data, found)
@@ -46,13 +54,18 @@ def verify(found: Source, opa: Path) -> PolicySet:
     index_data = index.data(digest)
     if claimed is not None and claimed != index_data:
         raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
-    if claimed is None and found.bundled and modules.keys() != found.modules.keys():
+    held = len(found.modules) - len(modules)
+    if claimed is None and found.bundled and held:
         raise PolicyRefused(["the bundle holds our kernel and not its index, so its data is not whole: build it again"])
+    if held < len(kernel.MODULES) and (claimed is not None or verifier is not None):
+        raise PolicyRefused(["the bundle does not hold our whole kernel: build it again with `policy build`"])
     kernel_files = {f"{KERNEL_FOLDER}/{name}": content for name, content in kernel.MODULES.items()}
     everything = {**modules, **kernel_files}
     all_data = {**data, "issuance": {"index": index_data}}
     roots = sorted({*RESERVED, *data, *(tree.package[0] for tree in trees)})
     _check(everything, all_data, roots, opa)
+    built = bundle.contents(everything, all_data, roots, digest)
+    signatures = found.archive.get(SIGNATURES) or b""
     return PolicySet(
         digest=digest,
         revision=digest[:16],
@@ -60,7 +73,8 @@ def verify(found: Source, opa: Path) -> PolicySet:
         scopes=index.scopes,
         prefixes=index.prefixes,
         prefix_lengths=index.prefix_lengths,
-        bundle=bundle.write(everything, all_data, roots, digest),
+        bundle=bundle.pack(built),
+        signatures=signatures if covers(signatures, built) else b"",
         files=files,
         clients=registered_clients(data),
     )
@@ -101,7 +115,7 @@ def merge_data(found: Source, opa: Path) -> dict[str, Any]:
 def _parse_data(name: str, content: bytes, opa: Path) -> Any:
     try:
         if name.endswith(".json"):
-            value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
+            value = json.loads(content, parse_constant=_no_constant, object_pairs_hook=bundle.unique)
             bundle.canonical(value)  # a lone surrogate is found here, while the file is known
             return value
         return load_yaml(opa, one_document(content, opa))
@@ -120,13 +134,6 @@ def one_document(content: bytes, opa: Path) -> str:
     if twice := repeated(opa, text):
         raise ValueError("; ".join(f"row {row}: {name} stands twice in one mapping" for row, name in twice[:_MAX_TOLD]))
     return text
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return value
 
 
 def _no_constant(name: str) -> Any:

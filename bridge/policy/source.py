@@ -19,12 +19,14 @@ DATA_NAMES = ("data.json", "data.yaml")
 class Source:
     """`modules` and `data`: relative POSIX path -> bytes. `bundled`: built by us, so the kernel may be among them.
 
+    `archive`: all that a bundle holds, with what does not decide; None for what is no file.
     `signature`: of exactly the files that were read, in the form of the function of that name.
     """
 
     modules: dict[str, bytes] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
     bundled: bool = False
+    archive: dict[str, bytes | None] = field(default_factory=dict)
     signature: tuple[object, ...] = ()
 
 
@@ -93,17 +95,22 @@ def _read_bundle(path: Path) -> Source:
             name = PurePosixPath("/", member.name).relative_to("/").as_posix()
             if count >= MAX_FILES:
                 raise PolicyRefused([f"{path} holds more than {MAX_FILES} files"])
-            if member.isdir() or not _decides(PurePosixPath(name).name):
+            if member.isdir():
                 continue
-            if not member.isfile():
+            if name in source.archive:
+                raise PolicyRefused([f"{path} holds {name!r} twice"])
+            total += member.size
+            if total > MAX_BYTES:  # a sparse file is longer than what is packed of it
+                raise PolicyRefused([f"{path} unpacks to more than {MAX_BYTES} bytes"])
+            content = archive.extractfile(member) if member.isfile() else None
+            source.archive[name] = None if content is None else content.read()
+            if not _decides(PurePosixPath(name).name):
+                continue
+            if (kept := source.archive[name]) is None:
                 raise PolicyRefused([f"{path} holds {name!r} as a link or device, which would not be read: copy it"])
             if ".." in PurePosixPath(name).parts:
                 raise PolicyRefused([f"{path} holds a file outside of itself: {member.name!r}"])
-            if name in source.modules or name in source.data:
-                raise PolicyRefused([f"{path} holds {name!r} twice"])
-            content = archive.extractfile(member)
-            _keep(source, name, content.read() if content else b"")
-            total += member.size
+            _keep(source, name, kept)
     return replace(source, signature=marks)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import structlog
 
 from bridge.errors import BridgeError, PolicyRefused
-from bridge.model.policy import PolicySet
+from bridge.model.policy import PolicySet, ServedBundle
 from bridge.ops.metrics import Metrics
 from bridge.policy import source
 from bridge.policy.load import verify
 from bridge.policy.opa import in_thread
+from bridge.policy.served import Shelf
+from bridge.policy.signing import Verifier
 from bridge.ports import Engine
 
 INTERVAL_S = 1.0
@@ -26,9 +28,17 @@ class PolicyWatch:
     """
 
     def __init__(
-        self, path: Path, opa: Path, engine: Engine, metrics: Metrics, changed: Callable[[], Awaitable[None]]
+        self,
+        path: Path,
+        opa: Path,
+        engine: Engine,
+        metrics: Metrics,
+        changed: Callable[[], Awaitable[None]],
+        shelf: Shelf,
+        verifier: Verifier | None = None,
     ) -> None:
         self._path, self._opa, self._engine, self._metrics, self._changed = path, opa, engine, metrics, changed
+        self._shelf, self._verifier = shelf, verifier
         self._seen: tuple[object, ...] = ()
         self.current: PolicySet | None = None
         self.refused: tuple[str, ...] = ()
@@ -37,9 +47,10 @@ class PolicyWatch:
         """Loads the first set and starts the engine with it. PolicyRefused when it does not pass."""
         found = await self._read()
         self._seen = found.signature
-        policy_set = await in_thread(verify, found, self._opa)
+        policy_set = await in_thread(verify, found, self._opa, self._verifier)
+        served = await in_thread(self._shelf.seal, policy_set)
         await self._engine.start(policy_set)
-        self._accept(policy_set)
+        self._accept(policy_set, served)
 
     async def _read(self) -> source.Source:
         """What lies on disk now; read anew while it changes under our hands."""
@@ -66,11 +77,14 @@ class PolicyWatch:
             found: source.Source = await in_thread(source.read, self._path)
             if found.signature != seen:
                 return  # changed in between, or while it was read: look again
-            policy_set = await in_thread(verify, found, self._opa)
+            policy_set = await in_thread(verify, found, self._opa, self._verifier)
+            served = await in_thread(self._shelf.seal, policy_set)
             if self.current is None or policy_set.digest != self.current.digest:
                 await self._engine.activate(policy_set)
-                self._accept(policy_set)
+                self._accept(policy_set, served)
                 await self._changed()
+            else:
+                self._shelf.put(served)  # the same set, signed by another key, say
             self._seen, self.refused = seen, ()
         except PolicyRefused as refused:
             if await in_thread(source.signature, self._path) != seen:
@@ -84,8 +98,10 @@ class PolicyWatch:
             defect = None if isinstance(error, (BridgeError, OSError)) else error
             log.error("policy_not_taken_up", reason=self.refused[0], deciding=self._revision(), exc_info=defect)
 
-    def _accept(self, policy_set: PolicySet) -> None:
+    def _accept(self, policy_set: PolicySet, served: ServedBundle) -> None:
+        """From here on an OPA may fetch it: that its answers may be used stands already."""
         self.current = policy_set
+        self._shelf.put(served)
         self._metrics.policy_loaded(policy_set.revision)
         log.info(
             "policy_active",
