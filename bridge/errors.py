@@ -31,6 +31,14 @@ class PolicyRefused(BridgeError):
         self.reasons = tuple(reasons)
 
 
+class SetNotKept(BridgeError):
+    """A policy set that decided is not there any more (`missing`), or what is there is another one."""
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing
+
+
 class EngineFault(BridgeError):
     """The engine gave no usable answer."""
 

@@ -19,6 +19,7 @@ from bridge.doors._http import DoorRunner
 from bridge.errors import ConfigFault
 from bridge.evidence import keys
 from bridge.evidence.access import Accesses
+from bridge.evidence.archive import PolicyArchive
 from bridge.evidence.changes import config_state, policy_state, without_login
 from bridge.evidence.chronicle import Chronicle
 from bridge.evidence.cosign import Witnesses
@@ -81,11 +82,13 @@ class Bridge:
         self.accesses = Accesses(self.journal)
         self._vkey = str(publisher.key)
         shelf = Shelf(signer_of(settings.policy), alone=server.workers == 1)
+        self._archive = PolicyArchive(Path(evidence.path))
         self.policies = PolicyWatch(
             Path(settings.policy.path),
             self._opa,
             self.engine,
             self.metrics,
+            self._archive.keep,
             self.chronicle.changed,
             shelf,
             verifier_of(settings.policy),
@@ -219,7 +222,8 @@ class Bridge:
                 if settings.engine.kind == "opa"
                 else {"path": settings.policy.path}
             )
-            state["policy"] = {**policy_state(self.policies.current), "brought_by": where}
+            kept = self._archive.told(self.policies.current.digest)
+            state["policy"] = {**policy_state(self.policies.current), "brought_by": where, "archive": kept}
         return state
 
     def observe(self) -> None:

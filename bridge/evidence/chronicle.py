@@ -125,6 +125,6 @@ class Chronicle:
             entries = parted(head, config_changes(before, after))
         else:
             known = {"previous": before["policy"]} if before else {}
-            about = {"policy": after["policy"], "brought_by": after["brought_by"], **known}
+            about = {**{name: after[name] for name in ("policy", "brought_by", "archive")}, **known}
             entries = parted({**head, **about}, policy_changes(before, after))
         return [{**entry, "id": uuid7(now_ms())} for entry in entries]

@@ -16,3 +16,10 @@ LOG = "log"
 """The published log: what is below it is derived, and may be copied and served."""
 CHECKPOINT = "log/checkpoint"
 VKEY = "log/vkey"
+POLICIES = "policies"
+"""Every policy set that decided, as the bundle that ran."""
+
+
+def archived(digest: str) -> str:
+    """Where the policy set with this digest (SHA-256, hex) is kept, below the evidence folder."""
+    return f"{POLICIES}/{digest}.tar.gz"

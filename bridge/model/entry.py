@@ -37,11 +37,11 @@ def fit(entry: dict[str, Any], *, room: int = 512) -> dict[str, Any]:
     """The entry within 32 KiB, `room` bytes left for what the writer adds.
 
     First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings, then the ends of
-    long names there, then all of `sources` but names and status. `rules`, `exceptions`, `scopes` and `policy` never
+    long names there, then all of `sources` but names and status, then `terms`. `rules`, `exceptions`, `scopes` and `policy` never
     go. ValueError when even that is too much.
     """
     limit = MAX_ENTRY_BYTES - room
-    for shrink in (None, _without_request, _without_claims, _without_titles, _without_long_names, _bare_sources):
+    for shrink in (None, *_SHRINKING):
         if shrink is not None:
             entry = shrink(entry)
         if len(canonical(entry)) <= limit:
@@ -81,6 +81,18 @@ def _without_long_names(entry: dict[str, Any]) -> dict[str, Any]:
 def _bare_sources(entry: dict[str, Any]) -> dict[str, Any]:
     bare = [{k: told[k] for k in ("name", "status")} for told in entry.get("sources", ())]
     return {**entry, "sources": bare, "shortened": _shortened(entry, "sources")} if bare else entry
+
+
+def _without_terms(entry: dict[str, Any]) -> dict[str, Any]:
+    if not entry.get("terms"):
+        return entry
+    return {**{k: v for k, v in entry.items() if k != "terms"}, "shortened": _shortened(entry, "terms")}
+
+
+_SHRINKING = (
+    *(_without_request, _without_claims, _without_titles, _without_long_names, _bare_sources),
+    _without_terms,
+)
 
 
 def _shortened(entry: dict[str, Any], what: str) -> list[str]:

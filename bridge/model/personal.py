@@ -28,7 +28,7 @@ MAX_PLACES = 1000
 _LOOKED_THROUGH = frozenset(
     [
         *("request", "request_id", "granted_scopes", "scopes", "findings", "limit", "require", "claims", "crit"),
-        *("reply", "exceptions", "decisions", "results"),
+        *("reply", "exceptions", "decisions", "results", "terms"),
     ]
 )
 _FEW = 64
@@ -47,6 +47,7 @@ _WORDS = frozenset(
             "acr_values",
             "consent",
         ),
+        *("max_token_lifetime", "targets", "within", "bare", "gate_alone", "source_failed", "gate"),
         *("path", "package", "message", "approved_by", "expires", "reason", "number", MEMBER),
         *("fail_closed", "expired_exception", *EXCEPTION_KINDS, *FIELDS, *Outcome, *Code),
     ]

@@ -46,8 +46,8 @@ class Answered:
 
 _Asked = tuple[Asking, dict[str, Any], Informed]
 """A question, its input document, and what sources said about it."""
-_Combined = tuple[Decision, Verdicts | None, str | None]
-"""A decision, by which verdicts, and what to tell the operator of a fault."""
+_Combined = tuple[Decision, Verdicts | None, Question | None, str | None]
+"""A decision, by which verdicts, merged on what, and what to tell the operator of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,10 @@ class Decide:
         engine, judged = self._engine.status(), list[_Judged]()
         found = self._combined(list(zip(askings, documents, informed, strict=True)), said, at)
         for number, (asking, document) in enumerate(zip(askings, documents, strict=True)):
-            decision, verdicts, fault = found[number]
+            decision, verdicts, question, fault = found[number]
             at_gate = asking.terms.gate_of
             if at_gate is not None and judged[at_gate].decision.gate.outcome is not Outcome.ALLOW:
-                decision = _without_gate(decision)
+                decision = without_gate(decision)
             facts = Facts(
                 document=document,
                 document_bytes=raw[number],
@@ -149,6 +149,7 @@ class Decide:
                 batch=asking.batch,
                 gate_decision=None if at_gate is None else ids[at_gate],
                 verdicts=verdicts,
+                question=question,
                 fault=fault,
                 informed=informed[number],
                 duration_us=int((time.monotonic() - started) * 1e6),
@@ -181,19 +182,19 @@ class Decide:
         asking, document, informed = asked[number]
         scopes, terms = asking.scopes, asking.terms
         if isinstance(said, Fault):
-            return deny_all(scopes, said.code), None, said.text
+            return deny_all(scopes, said.code), None, None, said.text
         try:
             verdicts = said.verdicts(number, tuple(filter(is_scope_token, scopes)), at, gate_of=terms.gate_of)
         except EngineTimeout as error:
-            return deny_all(scopes, Code.DEADLINE), None, str(error)
+            return deny_all(scopes, Code.DEADLINE), None, None, str(error)
         try:
             at_gate = informed if terms.gate_of is None else asked[terms.gate_of][2]
             counting = without_failed(verdicts, at_gate, informed)
             question = Question(document, at, self._limits.max_token_lifetime_s, terms, within)
-            return combine(question, counting.gate, counting.scopes), verdicts, None
+            return combine(question, counting.gate, counting.scopes), verdicts, question, None
         except Exception as error:
             log.exception("merging_defect", decision_id=document["id"])
-            return deny_all(scopes, Code.POLICY_ERROR), verdicts, f"defect: {type(error).__name__}"
+            return deny_all(scopes, Code.POLICY_ERROR), verdicts, None, f"defect: {type(error).__name__}"
 
     def _defect(self, asking: Asking, decision_id: str, at: int, name: str) -> _Judged:
         """The denial for a defect of ours, and its record; none when not even that can be made."""
@@ -215,12 +216,12 @@ class Decide:
         at_gate = asking.terms.gate_of
         if at_gate is None or all_answered[at_gate].decision.gate.outcome is Outcome.ALLOW:
             return one
-        decision = _without_gate(one.decision)
+        decision = without_gate(one.decision)
         if decision is not one.decision:
             self._prover.overrule(one.decision.outcome, asking.call, one.id, Code.GATE_DENIED)
         return Answered(one.id, one.time_ms, decision, one.receipt)
 
 
-def _without_gate(decision: Decision) -> Decision:
-    """The same where nothing was granted anyway."""
+def without_gate(decision: Decision) -> Decision:
+    """What is left of it when the gate that counts is another document's and denies: the same, or nothing."""
     return deny_all(tuple(decision.scopes), Code.GATE_DENIED) if decision.granted_scopes else decision

@@ -14,9 +14,11 @@ from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import Verdict
 from bridge.pdp import details
+from bridge.pdp.combine import Question
 from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch
+from bridge.pdp.terms import terms_json
 from bridge.pdp.wire import batch_json, findings_json, limit_json, scope_json
 from bridge.ports import EngineStatus, Record
 
@@ -27,7 +29,8 @@ FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED
 class Facts:
     """What is known about one request beside the decision. `fault`: why no decision could be made, for operators.
 
-    `gate_decision`: the id of the decision whose gate counted here, when that is another one of the batch.
+    `question`: what the policies' verdicts were merged on, where they were. `gate_decision`: the id of the decision
+    whose gate counted here, when that is another one of the batch.
     """
 
     document: Mapping[str, Any]
@@ -37,6 +40,7 @@ class Facts:
     batch: Batch | None = None
     gate_decision: str | None = None
     verdicts: Verdicts | None = None
+    question: Question | None = None
     fault: str | None = None
     informed: Informed = UNINFORMED
     duration_us: int = 0
@@ -141,6 +145,8 @@ class Recorder:
         }
         if verdicts is not None:
             entry["policy"] = {"revision": verdicts.policy_set.revision, "digest": verdicts.policy_set.digest}
+        if facts.question is not None:
+            entry["terms"] = terms_json(facts.question, facts.informed.denies, self._mask)
         if facts.request_id is not None:
             entry["request_id"] = facts.request_id
         if facts.batch is not None:

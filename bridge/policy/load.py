@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from bridge.policy.index import RESERVED, Index
 from bridge.policy.listing import SIGNATURES
 from bridge.policy.signing import Verifier, covers
 from bridge.policy.source import Source
-from bridge.policy.syntax import load_yaml, parse, repeated
+from bridge.policy.syntax import Module, load_yaml, parse, repeated
 
 KERNEL_FOLDER = "issuance_kernel"
 """Where kernel files stand in a bundle."""
@@ -41,43 +42,60 @@ def verify(found: Source, opa: Path, verifier: Verifier | None = None) -> Policy
         verifier.check(found.archive)
     modules = _without_kernel(found.modules)
     data = merge_data(found, opa)
-    claimed = _take_index(data, found)
+    claimed = take_index(data, found)
     if reserved := sorted(set(RESERVED) & data.keys()):
         raise PolicyRefused([f"data: the key {key!r} is reserved" for key in reserved])
     # OPA reads a root as an escaped path: what is claimed under such a name passes its check and is then not loaded.
     if unrooted := sorted(key for key in data if "/" in key or "%" in key or key in ("", "system")):
         raise PolicyRefused([f"data: the key {key!r} cannot stand at the top of an OPA bundle" for key in unrooted])
-    trees = parse(opa, modules)
-    index = Index(trees)
-    files = _files(modules, data)
-    digest = _digest(files)
-    index_data = index.data(digest)
-    if claimed is not None and claimed != index_data:
+    made = Assembled(modules, parse(opa, modules), data, kernel.MODULES)
+    if claimed is not None and claimed != made.index:
         raise PolicyRefused(["data.issuance.index does not belong to the bundle's modules: build the bundle again"])
     held = len(found.modules) - len(modules)
     if claimed is None and found.bundled and held:
         raise PolicyRefused(["the bundle holds our kernel and not its index, so its data is not whole: build it again"])
     if held < len(kernel.MODULES) and (claimed is not None or verifier is not None):
         raise PolicyRefused(["the bundle does not hold our whole kernel: build it again with `policy build`"])
-    kernel_files = {f"{KERNEL_FOLDER}/{name}": content for name, content in kernel.MODULES.items()}
-    everything = {**modules, **kernel_files}
-    all_data = {**data, "issuance": {"index": index_data}}
-    roots = sorted({*RESERVED, *data, *(tree.package[0] for tree in trees)})
-    _check(everything, all_data, roots, opa)
-    built = bundle.contents(everything, all_data, roots, digest)
-    signatures = found.archive.get(SIGNATURES) or b""
-    return PolicySet(
-        digest=digest,
-        revision=digest[:16],
-        packages=index.packages,
-        scopes=index.scopes,
-        prefixes=index.prefixes,
-        prefix_lengths=index.prefix_lengths,
-        bundle=bundle.pack(built),
-        signatures=signatures if covers(signatures, built) else b"",
-        files=files,
-        clients=registered_clients(data),
-    )
+    _check(made.everything, made.all_data, made.roots, opa)
+    return made.policy_set(found.archive.get(SIGNATURES) or b"")
+
+
+class Assembled:
+    """A set in its parts: its own modules with their syntax trees, its own data, and the kernel that it runs with.
+
+    `index`: the value of `data.issuance.index`. PolicyRefused when a package has no place in it.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, bytes],
+        trees: Sequence[Module],
+        data: Mapping[str, Any],
+        kernel_modules: Mapping[str, bytes],
+    ) -> None:
+        index = Index(trees)
+        self._index, self._data, self._files = index, data, _files(modules, data)
+        self.digest = _digest(self._files, kernel_modules)
+        self.index = index.data(self.digest)
+        self.everything = {**modules, **{f"{KERNEL_FOLDER}/{name}": text for name, text in kernel_modules.items()}}
+        self.all_data = {**data, "issuance": {"index": self.index}}
+        self.roots = sorted({*RESERVED, *data, *(tree.package[0] for tree in trees)})
+
+    def policy_set(self, signatures: bytes = b"") -> PolicySet:
+        """The set, with the bundle to run. Of the `signatures` that came with it those stay that cover this bundle."""
+        built = bundle.contents(self.everything, self.all_data, self.roots, self.digest)
+        return PolicySet(
+            digest=self.digest,
+            revision=self.digest[:16],
+            packages=self._index.packages,
+            scopes=self._index.scopes,
+            prefixes=self._index.prefixes,
+            prefix_lengths=self._index.prefix_lengths,
+            bundle=bundle.pack(built),
+            signatures=signatures if covers(signatures, built) else b"",
+            files=self._files,
+            clients=registered_clients(self._data),
+        )
 
 
 def _without_kernel(modules: dict[str, bytes]) -> dict[str, bytes]:
@@ -90,7 +108,7 @@ def _without_kernel(modules: dict[str, bytes]) -> dict[str, bytes]:
     return own
 
 
-def _take_index(data: dict[str, Any], found: Source) -> Any:
+def take_index(data: dict[str, Any], found: Source) -> Any:
     """Takes our own index out of a built bundle's data; it is made anew and compared."""
     claimed = data.get("issuance")
     if found.bundled and isinstance(claimed, dict) and claimed.keys() == {"index"}:
@@ -150,17 +168,17 @@ def _merge(into: dict[str, Any], value: dict[str, Any], name: str) -> None:
             raise PolicyRefused([f"{name}: {key!r} is set by another data file already"])
 
 
-def _files(modules: dict[str, bytes], data: dict[str, Any]) -> dict[str, str]:
+def _files(modules: Mapping[str, bytes], data: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 (hex) of each module, and of all data together (`data`)."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}
     return {**digests, "data": hashlib.sha256(bundle.canonical(data)).hexdigest()}
 
 
-def _digest(files: dict[str, str]) -> str:
+def _digest(files: dict[str, str], kernel_modules: Mapping[str, bytes]) -> str:
     """SHA-256 (hex) over the names and contents of modules, the data, and the kernel."""
     listing = {
         "set": files,
-        "kernel": {name: hashlib.sha256(content).hexdigest() for name, content in kernel.MODULES.items()},
+        "kernel": {name: hashlib.sha256(content).hexdigest() for name, content in kernel_modules.items()},
     }
     return hashlib.sha256(bundle.canonical(listing)).hexdigest()
 

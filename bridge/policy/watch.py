@@ -24,7 +24,8 @@ log = structlog.get_logger(__name__)
 class PolicyWatch:
     """`current` decides; `refused` says why what lies on disk does not (empty: it does).
 
-    `changed` is called when another set has begun to decide.
+    `keep` puts a set where it can be found again, before it decides; a set that cannot be kept does not decide.
+    `changed` is called when another one has begun to decide.
     """
 
     def __init__(
@@ -33,22 +34,24 @@ class PolicyWatch:
         opa: Path,
         engine: Engine,
         metrics: Metrics,
+        keep: Callable[[PolicySet], None],
         changed: Callable[[], Awaitable[None]],
         shelf: Shelf,
         verifier: Verifier | None = None,
     ) -> None:
-        self._path, self._opa, self._engine, self._metrics, self._changed = path, opa, engine, metrics, changed
-        self._shelf, self._verifier = shelf, verifier
+        self._path, self._opa, self._engine, self._metrics = path, opa, engine, metrics
+        self._keep, self._changed, self._shelf, self._verifier = keep, changed, shelf, verifier
         self._seen: tuple[object, ...] = ()
         self.current: PolicySet | None = None
         self.refused: tuple[str, ...] = ()
 
     async def start(self) -> None:
-        """Loads the first set and starts the engine with it. PolicyRefused when it does not pass."""
+        """Loads the first set and starts the engine with it. PolicyRefused, EvidenceUnavailable: it does not decide."""
         found = await self._read()
         self._seen = found.signature
         policy_set = await in_thread(verify, found, self._opa, self._verifier)
         served = await in_thread(self._shelf.seal, policy_set)
+        await in_thread(self._keep, policy_set)
         await self._engine.start(policy_set)
         self._accept(policy_set, served)
 
@@ -80,6 +83,7 @@ class PolicyWatch:
             policy_set = await in_thread(verify, found, self._opa, self._verifier)
             served = await in_thread(self._shelf.seal, policy_set)
             if self.current is None or policy_set.digest != self.current.digest:
+                await in_thread(self._keep, policy_set)
                 await self._engine.activate(policy_set)
                 self._accept(policy_set, served)
                 await self._changed()
