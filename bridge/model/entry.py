@@ -37,8 +37,8 @@ def fit(entry: dict[str, Any], *, room: int = 512) -> dict[str, Any]:
     """The entry within 32 KiB, `room` bytes left for what the writer adds.
 
     First `request` shrinks to what identifies it, then `claims` goes, then the titles of findings, then the ends of
-    long names there, then all of `sources` but names and status, then `terms`. `rules`, `exceptions`, `scopes` and `policy` never
-    go. ValueError when even that is too much.
+    long names there, then all of `sources` but names and status, then `terms`. `rules`, `exceptions`, `scopes` and
+    `policy` never go. ValueError when even that is too much.
     """
     limit = MAX_ENTRY_BYTES - room
     for shrink in (None, *_SHRINKING):

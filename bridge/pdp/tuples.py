@@ -91,7 +91,7 @@ class Tuples:
             raw = {number: encode(document) for number, document in documents.items()}
             told, policy_set, fault = await self._judge(questions, documents, raw, started)
             failed = {number for number, one in informed.items() if one.denies}
-            told = [_source_failed(one) if one.number in failed else one for one in told]
+            told = [source_failed(one) if one.number in failed else one for one in told]
             facts = TupleFacts(
                 call=call,
                 batch=Batch(batch_id, tuple(q.number for q in questions)),
@@ -140,7 +140,7 @@ class Tuples:
             return [_denied(q, said.code) for q in questions], None, said.text
         if said is None:
             return [_denied(q, Code.ENGINE_UNAVAILABLE) for q in questions], None, None
-        by = {q.number: _read(said, place, types[q.number], q.number) for place, q in enumerate(asked)}
+        by = {q.number: read_tuple(said, place, types[q.number], q.number) for place, q in enumerate(asked)}
         return [by.get(q.number) or _denied(q, Code.ENGINE_UNAVAILABLE) for q in questions], said.policy_set, None
 
 
@@ -148,12 +148,13 @@ def _denied(question: Question, code: str) -> Told:
     return Told(question.number, permit=False, code=question.refused or code)
 
 
-def _source_failed(told: Told) -> Told:
+def source_failed(told: Told) -> Told:
     """Whatever the package says; where that was a denial, its reason stands."""
     return replace(told, permit=False, code=Code.SOURCE_FAILED, context=None) if told.permit else told
 
 
-def _read(said: Answers, place: int, resource_type: str, number: int) -> Told:
+def read_tuple(said: Answers, place: int, resource_type: str, number: int) -> Told:
+    """The answer of the package of that type to the document at `place`, which is item `number` of its request."""
     package = resource_package(resource_type)
     if package not in said.policy_set.packages:
         return Told(number, permit=False, code=Code.UNMAPPED_RESOURCE)

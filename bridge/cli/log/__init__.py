@@ -11,6 +11,7 @@ COMMANDS = {
     "prove": "bridge.cli.log.prove:prove",
     "check": "bridge.cli.log.prove:check",
     "consistency": "bridge.cli.log.verify:consistency",
+    "replay": "bridge.cli.log.replay:replay",
     "reconcile": "bridge.cli.log.reconcile:reconcile",
     "checkpoint": "bridge.cli.log.keep:checkpoint",
     "rebuild": "bridge.cli.log.keep:rebuild",
