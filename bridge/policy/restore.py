@@ -1,6 +1,7 @@
 """Takes a kept policy set from its file again. The file is believed in nothing: its digest is made anew."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from bridge.policy.syntax import Module, parse
 _OWN = ("gate", "scope", "scope_prefix")
 
 
-def restore(path: Path, digest: str, opa: Path) -> PolicySet:
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A set with the text of its files, by their names in its bundle; the kernel's are among them."""
+
+    policy_set: PolicySet
+    modules: Mapping[str, bytes]
+
+
+def restore(path: Path, digest: str, opa: Path) -> Restored:
     """The set with this `digest`, with the kernel that it decided with, which need not be today's.
 
     SetNotKept: there is no such file, or it is not what made that digest. What OPA and the index say about it is not
@@ -32,7 +41,7 @@ def restore(path: Path, digest: str, opa: Path) -> PolicySet:
         raise SetNotKept(f"{path} holds the set {made.digest}, and not {digest}")
     if claimed != made.index:
         raise SetNotKept(f"{path}: its index does not belong to its modules")
-    return made.policy_set()
+    return Restored(made.policy_set(), made.everything)
 
 
 def _assembled(modules: Mapping[str, bytes], trees: Sequence[Module], data: Mapping[str, Any]) -> Assembled:

@@ -66,7 +66,7 @@ def _found(reader: LogReader, wanted: Filter, start: int, stop: int | None) -> I
 
 def restoring(folder: Path, opa: Path) -> Callable[[str], PolicySet]:
     """Takes sets by their digest from what is kept in an evidence folder."""
-    return lambda digest: restore(folder / archived(digest), digest, opa)
+    return lambda digest: restore(folder / archived(digest), digest, opa).policy_set
 
 
 async def _replayed(reader: LogReader, found: Iterable[Found], opa: Path, *, as_json: bool) -> Counter[str]:
@@ -75,22 +75,24 @@ async def _replayed(reader: LogReader, found: Iterable[Found], opa: Path, *, as_
     async for result in again(found):
         counts[result.state if result.reason is None else result.reason.reason] += 1
         if result.state != "same":
-            for text in _json(result) if as_json else _text(result):
+            for text in [orjson.dumps(result_json(result)).decode()] if as_json else result_text(result):
                 click.echo(text)
     return counts
 
 
-def _json(result: Result) -> Iterator[str]:
+def result_json(result: Result) -> dict[str, Any]:
+    """What became of one entry, for programs."""
     told: dict[str, Any] = {"index": result.index, "id": result.id, "state": result.state}
     if result.reason is not None:
-        told |= {"reason": result.reason.reason, "text": result.reason.text}
-    else:
-        told["differences"] = [{"member": d.member, "recorded": d.recorded, "now": d.now} for d in result.differences]
-    yield orjson.dumps(told).decode()
+        return {**told, "reason": result.reason.reason, "text": result.reason.text}
+    return {
+        **told,
+        "differences": [{"member": d.member, "recorded": d.recorded, "now": d.now} for d in result.differences],
+    }
 
 
-def _text(result: Result) -> Iterator[str]:
-    """What cannot be replayed is counted by its reason; `--json` names each."""
+def result_text(result: Result) -> Iterator[str]:
+    """Its differences, one after the other. What cannot be replayed is counted by its reason; `--json` names each."""
     for one in result.differences:
         yield line(f"DIFFERENT {result.index} {result.id} {one.member}")
         for name, value in (("recorded", one.recorded), ("now", one.now)):

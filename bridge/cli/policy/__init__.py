@@ -9,6 +9,7 @@ COMMANDS = {
     "new": "bridge.cli.policy.scaffold:new",
     "lint": "bridge.cli.policy.lint:lint",
     "test": "bridge.cli.policy.test:test",
+    "explain": "bridge.cli.policy.explain:explain",
     "build": "bridge.cli.policy.build:build",
     "schema": "bridge.cli.policy.build:schema",
     "exceptions": "bridge.cli.policy.exceptions:exceptions",
