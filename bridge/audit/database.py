@@ -1,10 +1,11 @@
-"""The database beside the published log: does it hold the same entries, checkpoints, documents and query tables?"""
+"""The database beside the published log: does it hold the same entries, checkpoints, documents, sets and query tables?"""
 
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bridge.audit.archives import Archives
 from bridge.audit.chronology import decoded
 from bridge.audit.disclosed import Disclosures
 from bridge.audit.documents import SameDocuments
@@ -38,10 +39,11 @@ def verify_beside(
     report = Report()
     kept = Queries(reader).kept()
     tables = None if kept is None else SameTables(kept, report)
-    entries, disclosures = SameEntries(reader, tables, report), Disclosures(reader)
-    verify(files, trust, old, [entries, disclosures], now_ms, report)
+    entries, disclosures, archives = SameEntries(reader, tables, report), Disclosures(reader), Archives(reader.folder)
+    verify(files, trust, old, [entries, disclosures, archives], now_ms, report)
     size = entries.finish()
     disclosures.finish(report)
+    archives.finish(report)
     if report.checkpoint is not None:
         check_checkpoints(reader, files, trust, report.checkpoint, report)
         if size > report.checkpoint.size:

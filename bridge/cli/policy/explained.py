@@ -17,8 +17,10 @@ _LONG = 160
 Told = Mapping[str, Any]
 
 
-def explanation(found: Found, entry: Told, result: Result, parts: Sequence[Part], *, overruled: bool) -> dict[str, Any]:
-    """`entry` is as it was before anything was hidden."""
+def explanation(
+    found: Found, entry: Told, rules: Sequence[Told], result: Result, parts: Sequence[Part], *, overruled: bool
+) -> dict[str, Any]:
+    """`entry` is as it was before anything was hidden, `rules` are all that it says spoke."""
     request = entry.get("request", {})
     return {
         **{name: entry[name] for name in ("id", "kind", "time", "door", "caller", "outcome") if name in entry},
