@@ -1,4 +1,4 @@
-"""The database beside the published log: does it hold the same entries, checkpoints, documents, sets and query tables?"""
+"""The database beside the published log: does it hold the same entries, checkpoints, documents and query tables?"""
 
 import sqlite3
 import time
