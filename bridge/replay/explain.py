@@ -1,7 +1,7 @@
 """What decided a recorded decision: its rules with their text, which lines of them held, and what they looked at."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from bridge.errors import PolicyRefused
 from bridge.model.policy import GATE, Package, PolicySet, resource_package
 from bridge.model.verdict import FIELDS
 from bridge.pdp.tuples import RULES
-from bridge.policy.trace import Mark, Path_, Trace, TracedRule, trace
+from bridge.policy.trace import Mark, Path_, Place, Trace, TracedRule, trace
 from bridge.replay.recorded import Recorded, RecordedTuples, Replayable
 
 MAX_TRACED = 32
@@ -95,13 +95,25 @@ class Explainer:
     def _rules(self, package: Package, traced: Trace, document: Mapping[str, Any]) -> list[Explained]:
         codes = {row: code for code, row in package.rows.items()}
         own = sorted((r for r in traced.rules.values() if r.place[0] == package.file), key=lambda rule: rule.place)
-        return [self._explained(rule, codes.get(rule.place[1]), traced, document) for rule in own]
+        whole: list[TracedRule] = []
+        for rule in own:
+            if self._row(rule.place).startswith(_CLOSING) and whole:  # an `else`: a branch of the rule before it
+                before = whole.pop()
+                held, looked_at = before.held or rule.held, before.looked_at | rule.looked_at
+                rule = replace(before, held=held, looked_at=looked_at)  # noqa: PLW2901 - one rule in two parts
+            whole.append(rule)
+        return [self._explained(rule, codes.get(rule.place[1]), traced, document) for rule in whole]
+
+    def _row(self, place: Place) -> str:
+        text = self._texts.get(place[0], [])
+        return text[place[1] - 1] if 0 < place[1] <= len(text) else ""
 
     def _explained(self, rule: TracedRule, code: str | None, traced: Trace, document: Mapping[str, Any]) -> Explained:
         file, first = rule.place
         text = self._texts.get(file, [])
         rows = range(first, _last(text, first) + 1) if first <= len(text) else range(0)
-        lines = tuple(Line(row, text[row - 1], traced.lines.get((file, row))) for row in rows)
+        head: dict[int, Mark] = {first: "held" if rule.held else "failed"}  # also where it held by an `else`
+        lines = tuple(Line(row, text[row - 1], head.get(row) or traced.lines.get((file, row))) for row in rows)
         looked_at = tuple(_looked_at(document, path) for path in _widest(rule.looked_at))
         return Explained(rule.name, code, first, rule.held, lines, looked_at)
 

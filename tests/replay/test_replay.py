@@ -25,6 +25,7 @@ from bridge.replay.recorded import NotReplayable, Records
 from tests.authzen.asking import TARGET, batch, gate, item, party, user, write_saying
 from tests.engines.servers import opa_server
 from tests.support.bridge import local_bridge, request, run_cli
+from tests.support.evidence import entries
 from tests.support.policies import write_policies
 from tests.support.sources import source as source_table
 from tests.support.sources import source_server, text
@@ -43,18 +44,18 @@ async def test_ten_thousand_random_decisions_come_out_again(tmp_path: Path) -> N
             await ask_native(made, [native(chance) for _ in range(AT_ONCE)])
         while made.bridge.journal.last_iseq < DECISIONS + 50:
             await ask_authzen(made, authzen(chance))
-        entries = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
-    outcomes = Counter(entry["outcome"] for entry in entries)
-    assert len(entries) >= DECISIONS and outcomes["deny"] > len(entries) / 2 and min(outcomes.values()) > 100
-    told = {name for entry in entries for name in entry.get("terms", {})}
+        found = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
+    outcomes = Counter(entry["outcome"] for entry in found)
+    assert len(found) >= DECISIONS and outcomes["deny"] > len(found) / 2 and min(outcomes.values()) > 100
+    told = {name for entry in found for name in entry.get("terms", {})}
     assert told >= {"max_token_lifetime", "scopes", "targets", "crit", "gate_alone"}
-    paths = {taken["path"] for entry in entries for taken in entry["exceptions"]}
+    paths = {taken["path"] for entry in found for taken in entry["exceptions"]}
     assert paths == {"waiver", "expired_exception", "policy_error"}
-    assert any("gate_decision" in entry.get("batch", {}) for entry in entries)
+    assert any("gate_decision" in entry.get("batch", {}) for entry in found)
     before = time.monotonic()
     results = await play(made.evidence)
     assert time.monotonic() - before < 60
-    assert counted(results) == {"same": len(entries)}, [r for r in results if r.state != "same"][:3]
+    assert counted(results) == {"same": len(found)}, [r for r in results if r.state != "same"][:3]
 
 
 async def test_an_engine_that_lies_by_one_rule_is_found(tmp_path: Path) -> None:
@@ -63,10 +64,12 @@ async def test_an_engine_that_lies_by_one_rule_is_found(tmp_path: Path) -> None:
     honest = load(policies, find_opa())
     doctored = tmp_path / "doctored.tar.gz"
     doctored.write_bytes(_with(honest, 'deny contains {"code": "not_for_you"', 'allow contains {"code": "for_you"'))
-    async with opa_server("--bundle", doctored) as server:
-        async with local_bridge(tmp_path, policies, engine={"kind": "opa", "url": server.url}) as made:
-            reply = await made.ask(request("never", "read"))
-            await made.ask(request("read"))
+    async with (
+        opa_server("--bundle", doctored) as server,
+        local_bridge(tmp_path, policies, engine={"kind": "opa", "url": server.url}) as made,
+    ):
+        reply = await made.ask(request("never", "read"))
+        await made.ask(request("read"))
     assert reply["granted_scopes"] == ["never", "read"]
     results = await play(made.evidence)
     assert [result.state for result in results] == ["different", "same"]
@@ -158,10 +161,10 @@ async def test_two_sets_in_one_range(tmp_path: Path) -> None:
         async with local_bridge(tmp_path, policies) as made:
             for _ in range(3):
                 await made.ask(request("a"))
-    entries = [entry for entry in made.entries() if entry["kind"] == "decision"]
-    assert len({entry["policy"]["digest"] for entry in entries}) == 2
-    assert [entry["outcome"] for entry in entries] == ["deny"] * 3 + ["allow"] * 3
-    assert counted(await play(made.evidence)) == {"same": 6}
+    decided = [e for e in entries(tmp_path / "evidence") if e["kind"] == "decision"]
+    assert len({entry["policy"]["digest"] for entry in decided}) == 2
+    assert [entry["outcome"] for entry in decided] == ["deny"] * 3 + ["allow"] * 3
+    assert counted(await play(tmp_path / "evidence")) == {"same": 6}
 
 
 async def test_what_fellows_and_second_gates_narrowed_comes_out_again(tmp_path: Path) -> None:
@@ -179,10 +182,10 @@ async def test_what_fellows_and_second_gates_narrowed_comes_out_again(tmp_path: 
     )
     async with local_bridge(tmp_path, write_saying(tmp_path / "rego")) as made:
         await ask_authzen(made, asked)
-    entries = [entry for entry in made.entries() if entry["kind"] == "decision"]
-    assert any("within" in entry["terms"] for entry in entries)
-    assert sum("gate_decision" in entry["batch"] for entry in entries) == 3
-    assert counted(await play(made.evidence)) == {"same": len(entries)}
+    found = [entry for entry in made.entries() if entry["kind"] == "decision"]
+    assert any("within" in entry["terms"] for entry in found)
+    assert sum("gate_decision" in entry["batch"] for entry in found) == 3
+    assert counted(await play(made.evidence)) == {"same": len(found)}
 
 
 _POSTURE = """
@@ -214,8 +217,8 @@ async def test_what_failed_and_stale_sources_did_comes_out_again(tmp_path: Path,
                 for client in ("trusted", "other"):
                     await made.ask(request("seen", "read", client={"id": client}))
                 await ask_authzen(made, {"evaluations": [door, {**door, "subject": user("other")}]})
-    entries = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
-    failed = [entry for entry in entries if "source_failed" in entry.get("terms", {})]
+    found = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
+    failed = [entry for entry in found if "source_failed" in entry.get("terms", {})]
     assert len(failed) == {"deny": 2, "absent": 0, "stale": 0}[on_failure]
     assert counted(await play(made.evidence)) == {"same": 6}
 
@@ -230,7 +233,7 @@ async def test_a_gate_whose_source_failed_comes_out_again(tmp_path: Path) -> Non
 
 
 async def test_a_waiver_that_has_expired_since_still_counts_for_what_it_was_used_for(tmp_path: Path) -> None:
-    until = rfc3339(now_ms() + 4000)
+    until = rfc3339(now_ms() + 2500)
     waiver = f'{{"kind": "waiver", "id": "EX-1", "approved_by": ["ciso"], "expires": "{until}"}}'
     scope = f'allow contains {{"code": "waived", "exception": {waiver}}}'
     policies = write_policies(tmp_path / "rego", {"issuance.gate": "allow := true", "issuance.scope.a": scope})
@@ -252,13 +255,13 @@ async def test_personal_values_come_out_again_and_what_is_erased_is_counted(tmp_
             await ask_authzen(made, authzen(chance))
         carol = {**native(chance), "grant_type": "authorization_code", "subject": party("user", "carol-the-erased")}
         await ask_native(made, [carol])
-    entries = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
-    assert any("commitment" in json.dumps(entry["terms"]) for entry in entries if "terms" in entry)
-    assert counted(await play(made.evidence)) == {"same": len(entries)}
+    found = [entry for entry in made.entries() if entry["kind"] in ("decision", "evaluation")]
+    assert any("commitment" in json.dumps(entry["terms"]) for entry in found if "terms" in entry)
+    assert counted(await play(made.evidence)) == {"same": len(found)}
     told = ("--subject", "carol-the-erased", "--reason", "asked for", "--by", "dpo")
     done = run_cli("log", "erase", *told, "--config", tmp_path / "bridge.toml")
     assert done.returncode == 0, done.stderr
-    assert counted(await play(made.evidence)) == {"same": len(entries) - 1, "erased": 1}
+    assert counted(await play(made.evidence)) == {"same": len(found) - 1, "erased": 1}
     done = run_cli("log", "replay", "--config", tmp_path / "bridge.toml")
     assert done.returncode == 0 and "1 erased: the document was erased" in done.stdout
 
@@ -268,16 +271,18 @@ async def test_a_masked_audience_is_not_told_by_the_terms(tmp_path: Path) -> Non
     targets = [item(gate()), item("s:a", target="https://secret.example"), item("s:b")]
     async with local_bridge(tmp_path, write_saying(tmp_path / "rego"), evidence=evidence) as made:
         await ask_authzen(made, batch(*targets, target="https://hidden.example"))
-    entries = [entry for entry in made.entries() if entry["kind"] == "decision"]
-    assert [entry["terms"]["targets"] for entry in entries] == ["***", "***"]
+    found = [entry for entry in made.entries() if entry["kind"] == "decision"]
+    assert [entry["terms"]["targets"] for entry in found] == ["***", "***"]
     assert counted(await play(made.evidence)) == {"unreadable": 1, "gate": 1}
 
 
 async def test_what_no_policy_decided_and_searches_are_counted(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "rego", POLICIES, {"registry": {"clients": {}}})
-    async with opa_server() as empty:
-        async with local_bridge(tmp_path, policies, engine={"kind": "opa", "url": empty.url}) as made:
-            await made.ask(request("read"))
+    async with (
+        opa_server() as empty,
+        local_bridge(tmp_path, policies, engine={"kind": "opa", "url": empty.url}) as made,
+    ):
+        await made.ask(request("read"))
     async with local_bridge(tmp_path, policies) as made:
         body = {"subject": user(), "action": {"name": "open"}, "resource": {"type": "door"}}
         async with made.session.post("/access/v1/search/resource", json=body) as response:
@@ -290,7 +295,7 @@ async def test_what_no_policy_decided_and_searches_are_counted(tmp_path: Path) -
 async def test_rules_that_follow_in_entries_of_their_own(tmp_path: Path) -> None:
     names = [f"s{n}" for n in range(60)]
     controls = "".join(f"\n#     - {n} {'c' * 100}" for n in range(8))
-    head = f"# METADATA\n# custom:\n#   controls:{controls}\n"
+    head = f"# METADATA\n# scope: package\n# custom:\n#   controls:{controls}\n"
     sets = {"issuance.gate": "allow := true", **{f"issuance.scope.{name}": f"{head}\nallow := true" for name in names}}
     async with local_bridge(tmp_path, write_policies(tmp_path / "rego", sets)) as made:
         reply = await made.ask(request(*names))
@@ -304,12 +309,12 @@ async def test_entries_that_were_shortened(tmp_path: Path) -> None:
     async with local_bridge(tmp_path, write_saying(tmp_path / "rego")) as made:
         await made.ask(request("s:a", context={"long": "x" * 40_000, "says": {"deny": ["never"]}}))
         await ask_authzen(made, batch(gate(), *(item("s:a", target=target) for target in targets)))
-    entries = [entry for entry in made.entries() if entry["kind"] == "decision"]
-    assert [entry.get("shortened", []) for entry in entries[:2]] == [
+    found = [entry for entry in made.entries() if entry["kind"] == "decision"]
+    assert [entry.get("shortened", []) for entry in found[:2]] == [
         ["request"],
         ["request", "claims", "titles", "names", "terms"],
     ]
-    assert all("terms" in entry["shortened"] for entry in entries[1:])
+    assert all("terms" in entry["shortened"] for entry in found[1:])
     assert counted(await play(made.evidence)) == {"same": 1, "no_terms": 101}
 
 
@@ -330,9 +335,7 @@ async def test_a_range_and_the_filters_of_a_query(tmp_path: Path) -> None:
     config = tmp_path / "bridge.toml"
     for options, same in (
         ((), 3),
-        (("--client", "b"), 2),
-        (("--client", "b", "--limit", "1"), 1),
-        (("--from", "2020-01-01", "--to", "2021-01-01"), 0),
+        (("--client", "b", "--from", "2020-01-01"), 2),
         (("--start", str(places[1]), "--stop", str(places[2])), 1),
         (("--client", "a", "--start", str(places[1])), 0),
     ):

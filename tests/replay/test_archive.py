@@ -1,0 +1,155 @@
+"""Every policy set that decides lies beside the log before it decides, and stays what it was."""
+
+import asyncio
+import gzip
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import EvidenceUnavailable, SetNotKept
+from bridge.evidence.archive import PolicyArchive
+from bridge.model.policy import PolicySet
+from bridge.policy.load import load
+from bridge.policy.opa import find_opa
+from bridge.policy.restore import restore
+from tests.support.bridge import LocalBridge, local_bridge, request, run_cli, starting_bridge
+from tests.support.evidence import reading
+from tests.support.policies import write_policies
+
+from .playing import archive_of
+
+OTHER = "package issuance.scope.late\n\nallow := true\n"
+
+
+def entries_of(evidence: Path, kind: str) -> list[dict[str, Any]]:
+    with reading(evidence) as reader:
+        return [found.entry for found in reader.walk() if found.entry["kind"] == kind]
+
+
+async def test_the_set_is_kept_and_its_entry_says_so(tmp_path: Path) -> None:
+    async with local_bridge(tmp_path) as made:
+        current = made.bridge.policies.current
+        assert current is not None
+    kept = archive_of(made.evidence)
+    assert kept.name == f"{current.digest}.tar.gz" and kept.read_bytes() == current.bundle
+    (entry,) = entries_of(made.evidence, "policy")
+    sha256 = hashlib.sha256(current.bundle).hexdigest()
+    assert entry["archive"] == {"file": f"policies/{kept.name}", "sha256": sha256}
+    restored = restore(kept, current.digest, find_opa())
+    assert restored.policy_set == current
+    assert b"package issuance.gate" in restored.modules["p0.rego"]
+    before = kept.stat()
+    async with local_bridge(tmp_path):  # what is there already is not written again, and nothing has changed
+        pass
+    after = kept.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert len(entries_of(made.evidence, "policy")) == 1
+
+
+async def test_a_set_lies_there_before_it_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at in the moment in which the engine is asked to swap."""
+    policies, there = write_policies(tmp_path / "rego"), list[bool]()
+    async with local_bridge(tmp_path, policies) as made:
+        engine = made.bridge.engine
+        activate = engine.activate
+
+        async def watched(policy_set: PolicySet) -> None:
+            there.append((made.evidence / "policies" / f"{policy_set.digest}.tar.gz").exists())
+            await activate(policy_set)
+
+        monkeypatch.setattr(engine, "activate", watched)
+        (policies / "late.rego").write_text(OTHER)
+        await _answers(made, "allow")
+    assert there == [True]
+    assert len(list((made.evidence / "policies").iterdir())) == 2
+
+
+async def _answers(made: LocalBridge, outcome: str) -> None:
+    for _ in range(200):
+        if (await made.ask(request("late")))["outcome"] == outcome:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the set is not taken up")
+
+
+async def test_a_full_disk_refuses_the_set_and_the_old_one_decides(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "rego")
+    (tmp_path / "next").mkdir()
+    write_policies(tmp_path / "next")
+    (tmp_path / "next" / "late.rego").write_text(OTHER)
+    coming = load(tmp_path / "next", find_opa())
+    async with local_bridge(tmp_path, policies) as made:
+        old = made.bridge.policies.current
+        # Every write to it is answered with "no space left on device".
+        unfinished = made.evidence / "policies" / f".{coming.digest}.tar.gz.{os.getpid()}.new"
+        unfinished.symlink_to("/dev/full")
+        (policies / "late.rego").write_text(OTHER)
+        while not made.bridge.policies.refused:
+            await asyncio.sleep(0.02)
+        assert "No space left on device" in made.bridge.policies.refused[0]
+        assert made.bridge.policies.current is old
+        assert (await made.ask(request("late")))["outcome"] == "deny"
+        assert not (made.evidence / "policies" / f"{coming.digest}.tar.gz").exists()
+        await _answers(made, "allow")  # the half that was written is gone, and with it what was full: tried again
+        assert made.bridge.policies.refused == ()
+    assert not list((made.evidence / "policies").glob(".*"))
+
+
+def test_a_set_that_cannot_be_kept_at_the_start_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir(mode=0o700)
+    (tmp_path / "evidence" / "policies").write_text("in the way")
+    with starting_bridge(tmp_path) as starting:
+        assert starting.process.wait(30) == 1
+    told = starting.log_file.read_text()
+    assert "cannot be kept" in told and "Traceback" not in told
+
+
+def test_what_is_damaged_is_written_anew_and_what_is_only_packed_otherwise_stays(tmp_path: Path) -> None:
+    policy_set = load(write_policies(tmp_path / "rego"), find_opa())
+    archive = PolicyArchive(tmp_path / "evidence")
+    archive.keep(policy_set)
+    kept = archive_of(tmp_path / "evidence")
+    other = gzip.compress(gzip.decompress(policy_set.bundle), compresslevel=1)
+    for there, expected in ((b"", policy_set.bundle), (b"\x1f\x8b damaged", policy_set.bundle), (other, other)):
+        kept.write_bytes(there)
+        archive.keep(policy_set)
+        assert kept.read_bytes() == expected
+        told = archive.told(policy_set.digest)
+        assert told is not None and told["sha256"] == hashlib.sha256(expected).hexdigest()
+    assert restore(kept, policy_set.digest, find_opa()).policy_set.digest == policy_set.digest
+    assert archive.told("0" * 64) is None
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EvidenceUnavailable, match="cannot be kept"):
+        PolicyArchive(tmp_path / "file").keep(policy_set)
+
+
+def test_what_is_no_set_is_not_restored(tmp_path: Path) -> None:
+    for file in (tmp_path / "none", tmp_path):
+        with pytest.raises(SetNotKept) as caught:
+            restore(file, "0" * 64, find_opa())
+        assert caught.value.missing
+    bare = tmp_path / "bare.tar.gz"
+    bare.write_bytes(gzip.compress(b""))
+    with pytest.raises(SetNotKept) as caught:
+        restore(bare, "0" * 64, find_opa())
+    assert not caught.value.missing
+
+
+@pytest.mark.timeout(90)
+async def test_verifying_the_log_looks_at_what_is_kept(tmp_path: Path) -> None:
+    async with local_bridge(tmp_path) as made:
+        await made.ask(request("read"))
+        while not (made.evidence / "log" / "checkpoint").exists():
+            await asyncio.sleep(0.05)
+    kept, config = archive_of(made.evidence), tmp_path / "bridge.toml"
+    whole = kept.read_bytes()
+    assert run_cli("log", "verify", "--config", config).returncode == 0
+    kept.write_bytes(whole[:-1])
+    done = run_cli("log", "verify", "--config", config)
+    assert done.returncode == 1 and f"policies/{kept.name} is not the policy set that entry" in done.stdout
+    kept.unlink()
+    done = run_cli("log", "verify", "--config", config)
+    assert done.returncode == 0 and f"note policies/{kept.name} is not there" in done.stdout
