@@ -123,7 +123,7 @@ def test_each_line_is_marked_and_each_value_is_shown(bridge: RunningBridge) -> N
     assert too_much["spoke"] and too_much["effect"] == "deny" and marks(too_much) == ["held", "held", "some", None]
     assert too_much["looked_at"] == [{"path": ["authorization_details"], "value": details}]
     lapsed, later = rule(pay, "lapsed"), rule(pay, "later")
-    assert (lapsed["spoke"], lapsed["effect"]) == (True, None)
+    assert (lapsed["spoke"], lapsed["effect"]) == (True, "dropped")
     assert (later["spoke"], later["effect"]) == (True, "warn")
     assert later["looked_at"] == [{"path": ["cnf"], "absent": True}]
     assert {"path": "expired_exception", "id": "EX-1"}.items() <= told["exceptions"][0].items()
@@ -147,7 +147,7 @@ def test_in_words(bridge: RunningBridge) -> None:
         "failed: allow user_pays",
         '-     input.subject.type == "user"',
         "input.subject.type = client",
-        "spoke: allow lapsed, without effect",
+        "spoke: allow lapsed, without effect: its exception does not hold",
         "spoke: deny later, which only warns until it takes effect",
         "did not speak: deny too_much, row",
         "no package answers for it",

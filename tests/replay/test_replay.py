@@ -90,7 +90,7 @@ def _with(policy_set: PolicySet, old: str, new: str) -> bytes:
     modules = {name: content.replace(old.encode(), new.encode()) for name, content in found.modules.items()}
     assert modules != found.modules
     data = json.loads(found.data["data.json"])
-    return bundle.write(modules, data, ["issuance", "authzen"], policy_set.digest)
+    return bundle.write(modules, data, sorted({"authzen", *data}), policy_set.digest)
 
 
 def _memory(content: bytes) -> int:

@@ -52,13 +52,15 @@ def _part(part: Part, entry: Told, spoke: Sequence[Told]) -> dict[str, Any]:
         about = {"package": package.name, "file": package.file, "row": package.row, "title": package.title}
         about |= {"owner": package.owner, "risk": package.risk, "controls": list(package.controls)}
     trouble = {} if part.trouble is None else {"trouble": part.trouble}
-    effects = {rule["code"]: rule["effect"] for rule in spoke if rule["package"] == about["package"]}
+    dropped = [one for one in entry.get("exceptions", ()) if one["path"] == "expired_exception"]
+    effects = {one.get("code"): "dropped" for one in dropped if one["package"] == about["package"]}
+    effects |= {rule["code"]: rule["effect"] for rule in spoke if rule["package"] == about["package"]}
     rules, helpers = ([_rule(rule, effects) for rule in some] for some in (part.rules, part.helpers))
     return {**asked, **about, **trouble, "answer": answer, "rules": rules, "helpers": helpers}
 
 
 def _rule(rule: Explained, effects: Told) -> dict[str, Any]:
-    """`effect`: as the entry has it; a rule that spoke need not have had any, as one whose exception has expired."""
+    """`effect`: as the entry has it, `dropped` where its exception does not hold; None: the entry does not tell."""
     return {
         "rule": rule.name,
         "effect": effects.get(rule.code or rule.name) if rule.spoke else None,
@@ -154,8 +156,9 @@ def _without_effect(rule: Told) -> str:
     """Of a rule that found something, and did not count."""
     if rule["effect"] == "warn":
         return ", which only warns until it takes effect"
-    dropped = rule["spoke"] and rule["code"] is not None and rule["effect"] is None
-    return ", without effect: what it found does not count (see the exception paths)" if dropped else ""
+    if rule["effect"] == "dropped":
+        return ", without effect: its exception does not hold"
+    return ", of which the entry does not tell" if rule["spoke"] and rule["code"] and not rule["effect"] else ""
 
 
 def _name(rule: Told) -> str:
