@@ -166,7 +166,7 @@ def authzen(chance: random.Random) -> dict[str, Any]:
         scopes = _scopes(chance)
         items.extend(item(scope, subject, chance.choice(TARGETS), context=context) for scope in scopes)
     if chance.random() < 0.3:
-        door = {"type": "door", "id": "d1"}
+        door = {"type": chance.choice(["door", "door", "unmapped"]), "id": "d1"}
         asked = {"action": {"name": "open"}, "resource": door, "context": {"note": 1.5}}
         items.extend({"subject": user(name), **asked} for name in ("alice", "mallory"))
     return batch(*items[:200])

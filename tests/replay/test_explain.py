@@ -176,6 +176,18 @@ def test_a_rule_with_an_else_is_one_rule(bridge: RunningBridge) -> None:
     assert [one["path"][-1] for one in allow["looked_at"]] == ["ok", "other"]
 
 
+def test_a_number_that_no_machine_word_holds(bridge: RunningBridge) -> None:
+    """And a text that would clear the screen."""
+    asked = request("branched", client={"id": "shop"}, context={"ok": 10**30, "other": "\x1b[2J"})
+    reply = bridge.ask(asked)
+    told = explained(bridge, reply["decision_id"], "--scope", "branched")
+    assert told["again"]["state"] == "same"
+    assert told["packages"][0]["rules"][0]["looked_at"] == [{"path": ["context", "ok"], "value": 10**30}]
+    reply = bridge.ask({**asked, "context": {"other": "\x1b[2J"}})
+    done = bridge.cli("policy", "explain", reply["decision_id"])
+    assert 'input.context.other = "\\u001b[2J"' in done.stdout and "\x1b" not in done.stdout
+
+
 def test_other_tuples(bridge: RunningBridge) -> None:
     door = {"action": {"name": "open"}, "resource": {"type": "door", "id": "1"}}
     asked = {"evaluations": [{**door, "subject": user(name)} for name in ("alice", "eve")]}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
 from bridge.audit.disclosed import revealed
 from bridge.audit.query import Queries
@@ -17,6 +16,7 @@ from bridge.cli.policy.explained import explanation, in_words
 from bridge.config.settings import EngineSection, load_settings
 from bridge.evidence.files import archived
 from bridge.ops.logging import configure_logging
+from bridge.pdp.gather import encode
 from bridge.policy.opa import find_opa, require_version
 from bridge.policy.restore import Restored, restore
 from bridge.registry import ENGINES
@@ -50,7 +50,7 @@ def explain(wanted: str, config: Path | None, *, only: str | None, everything: b
                 parts = list(Explainer(opa, restored.policy_set, restored.modules)(recorded, only))
         document = explanation(found, entry, rules, result, parts, overruled=overruled)
     if as_json:
-        click.echo(orjson.dumps(document).decode())
+        click.echo(encode(document).decode())
     else:
         for text in in_words(document, everything=everything):
             click.echo(line(text.replace("\t", "    ")))

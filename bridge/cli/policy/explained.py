@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from bridge.audit.query import who
 from bridge.audit.reader import Found
 from bridge.cli.log.replay import result_json
+from bridge.pdp.gather import encode
 from bridge.replay.explain import Explained, LookedAt, Part
 from bridge.replay.recorded import MEANING
 from bridge.replay.replay import Result
@@ -173,7 +172,7 @@ def _stopped(rule: Told) -> str:
 
 
 def _short(value: Any) -> str:
-    return _short_text(value if isinstance(value, str) and value.isprintable() else orjson.dumps(value).decode())
+    return _short_text(value if isinstance(value, str) and value.isprintable() else encode(value).decode())
 
 
 def _short_text(text: str) -> str:
