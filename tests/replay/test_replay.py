@@ -21,6 +21,7 @@ from bridge.model.times import now_ms, rfc3339
 from bridge.policy import bundle, source
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
+from bridge.replay.engines import RUNNING
 from bridge.replay.recorded import NotReplayable, Records
 from tests.authzen.asking import TARGET, batch, gate, item, party, user, write_saying
 from tests.engines.servers import opa_server
@@ -152,19 +153,19 @@ async def test_a_set_is_replayed_with_the_kernel_that_it_decided_with(
     assert counted(await play(made.evidence)) == {"same": 2}
 
 
-async def test_two_sets_in_one_range(tmp_path: Path) -> None:
+async def test_more_sets_in_one_range_than_are_kept_running(tmp_path: Path) -> None:
     policies = write_policies(
         tmp_path / "rego", {"issuance.gate": "allow := true", "issuance.scope.a": "allow := true"}
     )
-    for rules in ('deny contains "no"', "allow := true"):
+    for rules in ('deny contains "no"', *(f'allow contains {{"code": "c{n}"}}' for n in range(RUNNING + 1))):
         (policies / "p1.rego").write_text(f"package issuance.scope.a\n\n{rules}\n")
         async with local_bridge(tmp_path, policies) as made:
-            for _ in range(3):
-                await made.ask(request("a"))
+            await made.ask(request("a"))
+            await made.ask(request("a"))
     decided = [e for e in entries(tmp_path / "evidence") if e["kind"] == "decision"]
-    assert len({entry["policy"]["digest"] for entry in decided}) == 2
-    assert [entry["outcome"] for entry in decided] == ["deny"] * 3 + ["allow"] * 3
-    assert counted(await play(tmp_path / "evidence")) == {"same": 6}
+    assert len({entry["policy"]["digest"] for entry in decided}) == RUNNING + 2
+    assert [entry["outcome"] for entry in decided] == ["deny"] * 2 + ["allow"] * 2 * (RUNNING + 1)
+    assert counted(await play(tmp_path / "evidence")) == {"same": len(decided)}
 
 
 async def test_what_fellows_and_second_gates_narrowed_comes_out_again(tmp_path: Path) -> None:
