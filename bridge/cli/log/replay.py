@@ -14,8 +14,8 @@ from bridge.audit.query import Queries
 from bridge.audit.reader import Found, LogReader
 from bridge.cli.log.filters import filter_options
 from bridge.cli.log.folder import open_reader
-from bridge.cli.log.query import line
 from bridge.cli.options import config_option, json_option
+from bridge.cli.table import line
 from bridge.config.settings import EngineSection, load_settings
 from bridge.evidence.files import archived
 from bridge.model.policy import PolicySet

@@ -10,9 +10,9 @@ from bridge.audit.disclosed import revealed
 from bridge.audit.query import Queries
 from bridge.audit.reader import Found, LogReader
 from bridge.cli.log.folder import open_reader
-from bridge.cli.log.query import line
 from bridge.cli.options import config_option, json_option
 from bridge.cli.policy.explained import explanation, in_words
+from bridge.cli.table import line
 from bridge.config.settings import EngineSection, load_settings
 from bridge.evidence.files import archived
 from bridge.ops.logging import configure_logging
