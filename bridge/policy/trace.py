@@ -22,7 +22,10 @@ MAX_TRACE_BYTES = 512 * 1024 * 1024
 
 @dataclass(slots=True)
 class TracedRule:
-    """A rule that was tried. `held`: for at least one value. `looked_at`: paths into the input, also of its helpers."""
+    """A rule that was tried. `held`: for at least one value.
+
+    `looked_at` and `needs`: paths into the input and below `data`, where rules stand too, also those of its helpers.
+    """
 
     name: str
     place: Place
@@ -137,9 +140,10 @@ class _Reading:
             changed = False
             for rule in self.rules.values():
                 helpers = [one for path in rule.needs for name in path[-3:] for one in named.get(str(name), ())]
-                seen = {path for one in helpers for path in one.looked_at} - rule.looked_at
-                rule.looked_at |= seen
-                changed = changed or bool(seen)
+                before = len(rule.looked_at), len(rule.needs)
+                rule.looked_at.update(*(one.looked_at for one in helpers))
+                rule.needs.update(*(one.needs for one in helpers))
+                changed = changed or before != (len(rule.looked_at), len(rule.needs))
 
 
 def _mark(tried: Sequence[Sequence[int]]) -> Mark:

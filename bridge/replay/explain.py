@@ -9,6 +9,7 @@ from bridge.errors import PolicyRefused
 from bridge.model.policy import GATE, Package, PolicySet, resource_package
 from bridge.model.verdict import FIELDS
 from bridge.pdp.tuples import RULES
+from bridge.policy.index import RESERVED
 from bridge.policy.trace import Mark, Path_, Place, Trace, TracedRule, trace
 from bridge.replay.recorded import Recorded, RecordedTuples, Replayable
 
@@ -37,7 +38,7 @@ class LookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One rule. `code`: of its annotations, if it has one; `title` is its finding's. `spoke`: it held."""
+    """One rule. `code`: of its annotations, if it has one. `spoke`: it held. `data`: what of the set's data it read."""
 
     name: str
     code: str | None
@@ -45,6 +46,7 @@ class Explained:
     spoke: bool
     lines: tuple[Line, ...]
     looked_at: tuple[LookedAt, ...]
+    data: tuple[Path_, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class Explainer:
             if self._row(rule.place).startswith(_CLOSING) and whole:  # an `else`: a branch of the rule before it
                 before = whole.pop()
                 held, looked_at = before.held or rule.held, before.looked_at | rule.looked_at
-                rule = replace(before, held=held, looked_at=looked_at)  # noqa: PLW2901 - one rule in two parts
+                needs = before.needs | rule.needs
+                rule = replace(before, held=held, looked_at=looked_at, needs=needs)  # noqa: PLW2901 - one rule in two parts
             whole.append(rule)
         return [self._explained(rule, codes.get(rule.place[1]), traced, document) for rule in whole]
 
@@ -115,7 +118,8 @@ class Explainer:
         head: dict[int, Mark] = {first: "held" if rule.held else "failed"}  # also where it held by an `else`
         lines = tuple(Line(row, text[row - 1], head.get(row) or traced.lines.get((file, row))) for row in rows)
         looked_at = tuple(_looked_at(document, path) for path in _widest(rule.looked_at))
-        return Explained(rule.name, code, first, rule.held, lines, looked_at)
+        data = tuple(_widest({path for path in rule.needs if path[0] not in RESERVED}))
+        return Explained(rule.name, code, first, rule.held, lines, looked_at, data)
 
 
 def _asked(recorded: Replayable, policy_set: PolicySet) -> Iterator[tuple[Part, Mapping[str, Any] | None]]:

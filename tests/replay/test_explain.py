@@ -25,7 +25,7 @@ import data.issuance.lib
 allow contains lib.finding(rego.metadata.chain()) if _registered
 
 _registered if {
-	input.client.id in {"shop", "batch"}
+	input.client.id in data.known.clients
 	input.grant_type != "password"
 }
 """,
@@ -84,7 +84,9 @@ limit := {"token_lifetime": 300}
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
     folder = tmp_path_factory.mktemp("explain")
-    with running_bridge(folder, write_policies(folder / "rego", SETS)) as made:
+    with running_bridge(
+        folder, write_policies(folder / "rego", SETS, {"known": {"clients": ["shop", "batch"]}})
+    ) as made:
         yield made
 
 
@@ -115,6 +117,7 @@ def test_each_line_is_marked_and_each_value_is_shown(bridge: RunningBridge) -> N
         {"path": ["client", "id"], "value": "batch"},
         {"path": ["grant_type"], "value": "client_credentials"},
     ]
+    assert rule(gate, "registered")["data"] == [["known", "clients"]]
     assert (pay["owner"], pay["risk"], pay["controls"]) == ("Payments <payments@example.com>", "high", ["PSD2"])
     user_pays, too_much = rule(pay, "user_pays"), rule(pay, "too_much")
     assert not user_pays["spoke"] and marks(user_pays) == ["failed", "failed", None, None]
@@ -147,6 +150,7 @@ def test_in_words(bridge: RunningBridge) -> None:
         "failed: allow user_pays",
         '-     input.subject.type == "user"',
         "input.subject.type = client",
+        "data.known.clients",
         "spoke: allow lapsed, without effect: its exception does not hold",
         "spoke: deny later, which only warns until it takes effect",
         "did not speak: deny too_much, row",

@@ -68,6 +68,7 @@ def _rule(rule: Explained, effects: Told) -> dict[str, Any]:
         "spoke": rule.spoke,
         "lines": [{"row": one.row, "text": one.text, "mark": one.mark} for one in rule.lines],
         "looked_at": [_value(one) for one in rule.looked_at],
+        "data": [list(path) for path in rule.data],
     }
 
 
@@ -149,6 +150,8 @@ def _rule_lines(rule: Told) -> Iterator[str]:
     for one in rule["looked_at"]:
         value = "is not there" if "absent" in one else f"= {_short(one['value'])}"
         yield f"            input{''.join(f'.{step}' for step in one['path'])} {value}"
+    for path in rule["data"]:
+        yield f"            data{''.join(f'.{step}' for step in path)}"
 
 
 def _without_effect(rule: Told) -> str:
