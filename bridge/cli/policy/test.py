@@ -14,9 +14,10 @@ from bridge.config.settings import EngineSection, Settings, load_settings
 from bridge.model.mask import SecretMask
 from bridge.model.policy import PolicySet
 from bridge.ops.logging import configure_logging
+from bridge.policy.answer import Settled
 from bridge.policy.cases import Question, read_cases
 from bridge.policy.folder import read
-from bridge.policy.judge import Judged, Settled, judge
+from bridge.policy.judge import Judged, judge
 from bridge.policy.load import verify
 from bridge.policy.opa import find_opa, require_version
 from bridge.policy.testing import Failure, Tested, run_tests
