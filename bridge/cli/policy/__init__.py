@@ -10,6 +10,7 @@ COMMANDS = {
     "lint": "bridge.cli.policy.lint:lint",
     "test": "bridge.cli.policy.test:test",
     "explain": "bridge.cli.policy.explain:explain",
+    "matrix": "bridge.cli.policy.matrix:matrix",
     "build": "bridge.cli.policy.build:build",
     "schema": "bridge.cli.policy.build:schema",
     "exceptions": "bridge.cli.policy.exceptions:exceptions",

@@ -110,7 +110,7 @@ class Fill:
             if time.monotonic() > self._until:
                 self.matrix.stopped = True
                 break
-            self.matrix.clients += len(self._candidates[start : start + SLICE])
+            self.matrix.clients += min(len(self._candidates[start : start + SLICE]), self.matrix.registered)
 
     async def _confirm_seen(self) -> None:
         """Each grant that was seen, by a request for this scope alone."""

@@ -1,0 +1,186 @@
+"""How each door is asked for every kind of token, and how its yes looks. A route in no table here is a finding."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.doors import bundles, issued, native
+from bridge.doors.authzen import door as authzen
+from bridge.doors.authzen import metadata, search
+from bridge.doors.curity import door as curity
+from bridge.model.gate import parse_gate
+from bridge.policy.matrix.model import Kind
+from bridge.policy.matrix.wishes import USER, wish
+
+AUDIENCE = "https://audience.example"
+CLIENT = "matrix-client"
+PLAIN_ACTION = "request_scope"
+Ask = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Posts a body to a path; the decoded reply, which must be a 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is to ask for: scopes with a package each, and how Curity would show one (type, path, action)."""
+
+    scopes: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    curity_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a door said yes to: scopes, and whether a token of that kind (the gate) at all."""
+
+    scopes: frozenset[str] = frozenset()
+    token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """`kinds`: those that can be said at this door. `ask`: everything that can be asked for with this kind."""
+
+    kinds: Callable[[World], Iterator[Kind]]
+    ask: Callable[[Ask, World, Kind], Awaitable[Shown]]
+
+
+def plain_type(kind: Kind) -> str:
+    """The resource type of tuples that are configured to stand for this kind of token."""
+    return f"matrix:{kind.grant_type}:{kind.token_type}"
+
+
+def curity_place(number: int) -> tuple[str, str, str]:
+    """How the scope of this number is shown in Curity's form: type, path, action."""
+    return "matrix", f"p{number}", "ask"
+
+
+async def _native(ask: Ask, world: World, kind: Kind) -> Shown:
+    scopes = set[str]()
+    for phase in ("token", "authorization"):
+        body = dict(wish("", CLIENT, kind, world.scopes, phase=phase).request)
+        reply = await ask(native.PATH, body)
+        scopes.update(reply["granted_scopes"])
+        scopes.update(s for s, said in reply["scopes"].items() if said["outcome"] != "deny")
+    reply = await ask(native.PATH, {**wish("", CLIENT, kind, ()).request})
+    return Shown(frozenset(scopes), reply["outcome"] != "deny")
+
+
+def _context() -> dict[str, Any]:
+    return {"client_id": CLIENT, "acr": "urn:matrix", "amr": ["pwd"], "auth_time": 0}
+
+
+def _item(action: str, resource_type: str = "audience", resource: str = AUDIENCE) -> dict[str, Any]:
+    return {"action": {"name": action}, "resource": {"type": resource_type, "id": resource}}
+
+
+def _subject(kind: Kind) -> dict[str, str]:
+    return {"type": "client", "id": CLIENT} if kind.grant_type == "client_credentials" else USER
+
+
+async def _evaluations(ask: Ask, world: World, kind: Kind) -> Shown:
+    """A gate and scopes in one batch; and scopes without a gate, in the configured form."""
+    scopes, token = set[str](), False
+    gate = _item(_gate(kind))
+    plain = [_item(PLAIN_ACTION, plain_type(kind), scope) for scope in world.scopes]
+    for items in ([gate, *map(_item, world.scopes)], plain):
+        body = {"subject": _subject(kind), "context": _context(), "evaluations": items}
+        reply = await ask(authzen.EVALUATIONS_PATH, body)
+        for item, said in zip(items, reply["evaluations"], strict=True):
+            if said["decision"] is not False and item is gate:
+                token = True
+            elif said["decision"] is not False:
+                scopes.add(item["resource"]["id"] if item["resource"]["type"] != "audience" else item["action"]["name"])
+    return Shown(frozenset(scopes), token)
+
+
+async def _evaluation(ask: Ask, world: World, kind: Kind) -> Shown:
+    scope = world.scopes[0]
+    asked = (_item(_gate(kind)), _item(scope), _item(PLAIN_ACTION, plain_type(kind), scope))
+    body = {"subject": _subject(kind), "context": _context()}
+    said = [(await ask(authzen.EVALUATION_PATH, {**body, **item}))["decision"] is not False for item in asked]
+    return Shown(frozenset([scope] if said[1] or said[2] else []), said[0])
+
+
+async def _curity(ask: Ask, world: World, kind: Kind) -> Shown:
+    items = [_item(a, t, p) for t, p, a in map(curity_place, range(len(world.scopes)))]
+    context = {"grant_type": kind.grant_type, "client_id": CLIENT}
+    reply = await ask(curity.PATH, {"subject": _subject(kind), "context": context, "evaluations": items})
+    said = zip(world.scopes, reply["evaluations"], strict=True)
+    return Shown(frozenset(scope for scope, one in said if one["decision"] is not False))
+
+
+async def _actions(ask: Ask, _world: World, _: Kind) -> Shown:
+    resource = {"type": "audience", "id": AUDIENCE}
+    names = set[str]()
+    for subject in (USER, {"type": "client", "id": CLIENT}):
+        body = {"subject": subject, "resource": resource, "context": {"client_id": CLIENT}}
+        names.update(one["name"] for one in await _all(ask, search.PATHS["action"], body))
+    gates = {name for name in names if parse_gate(name) is not None}
+    return Shown(frozenset(names - gates), bool(gates))
+
+
+async def _subjects(ask: Ask, world: World, _: Kind) -> Shown:
+    body = {"subject": {"type": "client"}, "resource": {"type": "audience", "id": AUDIENCE}}
+    return await _found(ask, search.PATHS["subject"], body, world)
+
+
+async def _resources(ask: Ask, world: World, _: Kind) -> Shown:
+    body = {"subject": {"type": "client", "id": CLIENT}, "resource": {"type": "audience"}}
+    return await _found(ask, search.PATHS["resource"], body, world)
+
+
+async def _found(ask: Ask, path: str, body: Mapping[str, Any], world: World) -> Shown:
+    scopes = {s for s in world.scopes[:3] if await _all(ask, path, {**body, "action": {"name": s}})}
+    # One kind of token for each grant type: a search tries all kinds of a scope anyway.
+    gates = list({kind.grant_type: _gate(kind) for kind in _with_a_gate(world)}.values())
+    token = [gate for gate in gates if await _all(ask, path, {**body, "action": {"name": gate}})]
+    return Shown(frozenset(scopes), bool(token))
+
+
+async def _all(ask: Ask, path: str, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = (await ask(path, body))["results"]
+    return found
+
+
+def _gate(kind: Kind) -> str:
+    return f"issue:{kind.token_type}:{kind.grant_type}"
+
+
+def _every(world: World) -> Iterator[Kind]:
+    yield from world.kinds
+
+
+def _with_a_gate(world: World) -> Iterator[Kind]:
+    return (kind for kind in world.kinds if parse_gate(_gate(kind)) is not None)
+
+
+def _of_curity(world: World) -> Iterator[Kind]:
+    return (kind for kind in world.kinds if kind.token_type == world.curity_token)
+
+
+def _all_at_once(_: World) -> Iterator[Kind]:
+    yield Kind("any", "any")
+
+
+DRIVERS: dict[tuple[str, str], Driver] = {
+    ("POST", native.PATH): Driver(_every, _native),
+    ("POST", authzen.EVALUATION_PATH): Driver(_with_a_gate, _evaluation),
+    ("POST", authzen.EVALUATIONS_PATH): Driver(_with_a_gate, _evaluations),
+    ("POST", curity.PATH): Driver(_of_curity, _curity),
+    ("POST", search.PATHS["action"]): Driver(_all_at_once, _actions),
+    ("POST", search.PATHS["subject"]): Driver(_all_at_once, _subjects),
+    ("POST", search.PATHS["resource"]): Driver(_all_at_once, _resources),
+}
+"""Method and path -> how it is driven."""
+SILENT: dict[tuple[str, str], str] = {
+    ("POST", issued.PATH): "takes reports of tokens that were minted",
+    ("GET", metadata.PATH): "metadata",
+    ("GET", metadata.PATH + "/{path}"): "metadata",
+    ("GET", bundles.PATH): "the policy set",
+    ("GET", "/log/{file}"): "the published log",
+    ("GET", "/health/live"): "health",
+    ("GET", "/health/ready"): "health",
+    ("GET", "/metrics"): "metrics",
+    ("GET", "/openapi.json"): "this interface",
+}
+"""Routes that say nothing about any token to come, and what they say."""

@@ -1,0 +1,184 @@
+"""The matrix for people: on a terminal, and as Markdown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any
+
+Line = Mapping[str, Any]
+_MAX_TOLD = 5
+_COLUMNS = ("scope", "risk", "grant type", "token type", "granted by", "conditions", "seen with", "clients")
+
+
+def text(told: Sequence[Line]) -> str:
+    """For a terminal."""
+    return "\n".join(map(_printable, _text(told)))
+
+
+def markdown(told: Sequence[Line]) -> str:
+    """For a report."""
+    return "\n".join(_markdown(told))
+
+
+def _text(told: Sequence[Line]) -> Iterator[str]:
+    of_scopes = [line for line in told if line["check"] in ("grant", "never")]
+    for _, group in groupby(of_scopes, key=lambda line: line["scope"]):
+        *grants, rest = group
+        yield f"{rest['scope']}  {_about(rest)}"
+        alike: dict[tuple[str, str], list[Line]] = {}
+        for grant in grants:
+            alike.setdefault((_rules(grant), _conditions(grant)), []).append(grant)
+        for (rules, conditions), same in alike.items():
+            yield f"  {rules}: {conditions}"
+            yield f"      {_kinds(same)}"
+            yield f"      seen with {_witness(same[0])}; {_clients(same)}"
+        yield f"  never: {_never(rest)}"
+    yield from ("", "At risk high and granted plainly:", *(_bullets(_risks(told)) or ["  none"]))
+    if errors := _errors(told):
+        yield from ("", "Packages that failed for some requests:", *_bullets(errors))
+    yield from ("", "Doors, with a gate that denies everything, and with packages that all deny:")
+    for line in told:
+        if line["check"] == "door":
+            yield f"  {'OK  ' if line['state'] == 'pass' else 'FAIL'} {line['door']}: {_door(line)}"
+    yield from ("", _summary(told[-1]))
+
+
+def _markdown(told: Sequence[Line]) -> Iterator[str]:
+    yield from ("# What can be granted", "", _summary(told[-1]), "")
+    yield from (f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}")
+    for line in told:
+        if line["check"] == "grant":
+            about = (line["scope"], line["risk"] or "", line["grant_type"], line["token_type"])
+            yield _row(*about, _rules(line), _conditions(line), _witness(line), str(line["clients"]))
+    yield from ("", "## Never granted", "", "| scope | owner | grant types and kinds of token |", "| --- | --- | --- |")
+    yield from (_row(line["scope"], line["owner"] or "", _never(line)) for line in told if line["check"] == "never")
+    yield from ("", "## At risk high, and granted plainly", "")
+    yield from [f"* {_cell(one)}" for one in _risks(told)] or ["None."]
+    if errors := _errors(told):
+        yield from ("", "## Packages that failed for some requests", "", *(f"* {_cell(one)}" for one in errors))
+    yield from ("", "## Doors", "", "With a gate that denies everything, and with packages that all deny:", "")
+    yield from ("| door | state | |", "| --- | --- | --- |")
+    yield from (_row(line["door"], line["state"], _door(line)) for line in told if line["check"] == "door")
+
+
+def _about(rest: Line) -> str:
+    return f"risk {rest['risk'] or 'not said'}, {rest['owner'] or 'no owner'}, {rest['file']}:{rest['row']}"
+
+
+def _rules(grant: Line) -> str:
+    return ", ".join(f"{rule['code']} ({rule['file']}:{rule['row']}){_exception(rule)}" for rule in grant["rules"])
+
+
+def _exception(rule: Line) -> str:
+    exception = rule.get("exception")
+    return f" by the {exception['kind']} {exception['id']} until {exception['expires']}" if exception else ""
+
+
+def _conditions(grant: Line) -> str:
+    held = grant["conditions"]
+    parts = [_requirement(one) for one in held["require"]]
+    limit = held["limit"]
+    if "token_lifetime" in limit:
+        parts.append(f"lives {limit['token_lifetime']} s")
+    if "audience" in limit:
+        parts.append(f"for {' '.join(limit['audience']) or 'nobody'}")
+    if "authorization_details" in limit:
+        parts.append("authorization details as returned")
+    parts += [f"source {name}" for name in held["sources"]]
+    if held["needs"]:
+        parts.append(f"not without {', '.join(held['needs'])}")
+    return "; ".join(parts) or "no condition"
+
+
+def _requirement(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    parts = [f"acr {' or '.join(one['acr_values'])}"] if "acr_values" in one else []
+    parts += [f"amr {' and '.join(one['amr'])}"] if "amr" in one else []
+    parts += [f"a sign-in of the last {one['max_age']} s"] if "max_age" in one else []
+    return " and ".join(parts)
+
+
+def _witness(grant: Line) -> str:
+    seen = grant["witness"]
+    return seen["case"] or f"{seen['client']} of {seen['issuer']}, scope {' '.join(seen['scopes'][:8])}"
+
+
+def _kinds(grants: Sequence[Line]) -> str:
+    by_grant: dict[str, list[str]] = {}
+    for grant in grants:
+        by_grant.setdefault(grant["grant_type"], []).append(grant["token_type"])
+    return "; ".join(f"{grant} ({', '.join(tokens)})" for grant, tokens in by_grant.items())
+
+
+def _clients(grants: Sequence[Line]) -> str:
+    most = max(grant["clients"] for grant in grants)
+    return f"{most} client{'' if most == 1 else 's'}"
+
+
+def _never(rest: Line) -> str:
+    """Grant types that yield nothing at all, and that the others yield nothing else."""
+    by_grant: dict[str, int] = {}
+    for kind in rest["kinds"]:
+        by_grant[kind["grant_type"]] = by_grant.get(kind["grant_type"], 0) + 1
+    if not by_grant:
+        return "nothing"
+    most = max(by_grant.values())
+    whole = [grant for grant, count in by_grant.items() if count == most]
+    others = "; of the others, no other kind of token" if len(whole) < len(by_grant) else ""
+    tried = [kind["tried"] for kind in rest["kinds"]]
+    count = str(min(tried)) if min(tried) == max(tried) else f"{min(tried)} to {max(tried)}"
+    return f"{', '.join(whole)}{others}: by none of the {count} requests tried for each pair"
+
+
+def _risks(told: Sequence[Line]) -> list[str]:
+    return [
+        f"{line['scope']} by {line['grant_type']} as {line['token_type']}: {_rules(line)}, without "
+        f"{', '.join(line['lacks'])}"
+        for line in told
+        if line["check"] == "risk"
+    ]
+
+
+def _errors(told: Sequence[Line]) -> list[str]:
+    return [f"{line['package']}: {line['text']}" for line in told if line["check"] == "error"]
+
+
+def _door(line: Line) -> str:
+    if "text" in line:
+        return str(line["text"])
+    if line["state"] == "pass":
+        return f"granted nothing, of {line['kinds']} kind{'' if line['kinds'] == 1 else 's'} that it grants otherwise"
+    found = [f"GRANTED {one}" for one in line["leaks"]] + [f"never seen to grant {one}" for one in line["blind"]]
+    more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
+    return "; ".join(found[:_MAX_TOLD]) + more
+
+
+def _summary(line: Line) -> str:
+    clients = f"{line['clients']} of {line['registered']} registered clients and {line['cases']} cases"
+    stopped = " (stopped, since time was up)" if line["stopped"] else ""
+    proof = line["proof"]
+    faults = f", {proof['faults']} of them by a fault" if proof["faults"] else ""
+    proven = "no door grants" if line["state"] == "pass" else "NOT PROVEN that no door grants"
+    return (
+        f"{line['scopes']} scopes and prefixes, {line['kinds']} pairs of grant type and token: {line['requests']} "
+        f"requests tried, with {clients}{stopped}; {proven} past the gate or a package "
+        f"({proof['decisions']} denials{faults})."
+    )
+
+
+def _bullets(items: Sequence[str]) -> list[str]:
+    return [f"  {item}" for item in items]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(cell: str) -> str:
+    return _printable(escape(cell, quote=False).replace("\\", "\\\\").replace("|", "\\|"))
+
+
+def _printable(line: str) -> str:
+    """A line break or an escape sequence in a name must not forge a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
