@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from bridge.policy.matrix.fill import Fill
 from bridge.policy.matrix.model import Kind, Matrix
 from bridge.policy.opa import find_opa
 from bridge.registry import DOORS, ENGINES
+from tests.docs.pages import DOCS, blocks
 from tests.support.bridge import run_cli
 from tests.support.policies import write_policies
 
+PAGE = DOCS / "policy-engineers.md"
 KIND = Kind("client_credentials", "access_token")
 GATE = """
 allow contains {"code": "open"} if {
@@ -64,6 +67,12 @@ async def filled(policy_set: PolicySet, *, clients: int = 100, seconds: float = 
         return await Fill(policy_set, engine, settled, (), clients=clients, seconds=seconds)()
     finally:
         await engine.close()
+
+
+def documented() -> set[str]:
+    """The lines of the page, whatever their numbers."""
+    (block,) = (one for one in blocks(PAGE) if one.text.startswith("$ issuance-bridge policy matrix rego\n"))
+    return {re.sub("[0-9]+", "0", line) for line in block.text.splitlines()[1:] if line != "..."}
 
 
 def test_the_samples() -> None:
@@ -103,6 +112,7 @@ def test_the_samples() -> None:
     doors = {line["door"]: line for line in told if line["check"] == "door"}
     assert {line["state"] for line in doors.values()} == {"pass"}
     assert doors["POST " + native.PATH]["kinds"] == told[-1]["kinds"] + 1
+    assert documented() <= {re.sub("[0-9]+", "0", line) for line in matrix_text.text(told).splitlines()}
     assert (told[-1]["check"], told[-1]["state"], told[-1]["plain"], told[-1]["proof"]["faults"]) == (
         "summary",
         "pass",

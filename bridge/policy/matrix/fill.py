@@ -14,7 +14,7 @@ from bridge.policy.judge import wish_of
 from bridge.policy.matrix.clients import FOREIGN, Candidate, candidates
 from bridge.policy.matrix.grants import granted, of_path
 from bridge.policy.matrix.model import Kind, Matrix, Path, Row
-from bridge.policy.matrix.wishes import moved, stepped_up, variations, wish, without_each
+from bridge.policy.matrix.wishes import as_of_now, moved, stepped_up, variations, wish, without_each
 from bridge.ports import Engine
 
 BATCH = 256
@@ -75,7 +75,7 @@ class Fill:
 
     async def _by_cases(self) -> None:
         questions = iter(self._questions)
-        async for answered in self._ask(map(wish_of, self._questions)):
+        async for answered in self._ask(as_of_now(wish_of(question)) for question in self._questions):
             question, decision = next(questions), answered.decision()
             if decision.gate.outcome is not Outcome.DENY:
                 self._passing.setdefault(_kind(answered.wish), [])

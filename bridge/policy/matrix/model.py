@@ -7,6 +7,9 @@ from typing import Any
 from bridge.model.policy import Package
 from bridge.policy.answer import Wish
 
+OF_THE_GRANT = frozenset(["actor", "grant", "subject_token"])
+"""Members that a grant type has of its nature: that one is needed is no condition."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Kind:
@@ -65,9 +68,9 @@ class Path:
 
     @property
     def plain(self) -> bool:
-        """Whether it is granted without any condition, and by no exception."""
+        """Whether it is granted without any condition, by no exception, to whoever comes with such a grant."""
         excepted = any(rule.exception is not None for rule in self.rules)
-        return len(self.lacks) == 3 and not self.conditions.needs and not excepted
+        return len(self.lacks) == 3 and not set(self.conditions.needs) - OF_THE_GRANT and not excepted
 
 
 @dataclass(slots=True)

@@ -62,6 +62,18 @@ def variations(issuer: str, client: str, kind: Kind, scope: str, audience: Seque
     yield wish(issuer, client, kind, [scope], phase="authorization")
 
 
+def as_of_now(asked: Wish) -> Wish:
+    """The request of a case as if it were made now: its sign-in and its grant are as old as they were then."""
+    if asked.time_ms is None:
+        return asked
+    later = (now_ms() - asked.time_ms) // 1000
+    request = dict(asked.request)
+    for member, name in (("authentication", "auth_time"), ("grant", "started")):
+        if isinstance(request.get(member, {}).get(name), int):
+            request[member] = {**request[member], name: request[member][name] + later}
+    return Wish(request, asked.issuer, None, asked.sources)
+
+
 def moved(template: Wish, kind: Kind, issuer: str, client: str) -> Wish:
     """The request of a case, for another client and kind of token."""
     request = {**template.request, "client": {"id": client}, **_members(kind)}
