@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 
 from bridge.errors import PolicyRefused
+from bridge.policy.answer import CHUNK
 from bridge.policy.cases import GRANT_TYPES, read_cases
 from bridge.policy.folder import read
-from bridge.policy.judge import CHUNK
 from bridge.policy.syntax import load_yaml
 from tests.docs.pages import ROOT
 from tests.policy.sets import GATE, write

@@ -91,7 +91,7 @@ def _with(policy_set: PolicySet, old: str, new: str) -> bytes:
     modules = {name: content.replace(old.encode(), new.encode()) for name, content in found.modules.items()}
     assert modules != found.modules
     data = json.loads(found.data["data.json"])
-    return bundle.write(modules, data, sorted({"authzen", *data}), policy_set.digest)
+    return bundle.pack(bundle.contents(modules, data, sorted({"authzen", *data}), policy_set.digest))
 
 
 def _memory(content: bytes) -> int:
@@ -134,7 +134,9 @@ async def test_an_index_that_is_not_that_of_the_modules_is_not_run(tmp_path: Pat
     found = source.read(kept)
     data = json.loads(found.data["data.json"])
     data["issuance"]["index"]["scopes"]["never"] = 'issuance.scope["read"]'
-    kept.write_bytes(bundle.write(found.modules, data, ["issuance", "authzen"], kept.name.split(".")[0]))
+    kept.write_bytes(
+        bundle.pack(bundle.contents(found.modules, data, ["issuance", "authzen"], kept.name.split(".")[0]))
+    )
     (result,) = await play(made.evidence)
     assert result.reason is not None and "index does not belong" in result.reason.text
 
