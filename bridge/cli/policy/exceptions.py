@@ -18,6 +18,7 @@ from bridge.policy import source
 from bridge.policy.exceptions import Declared, State, declared
 from bridge.policy.load import merge_data, verify
 from bridge.policy.opa import find_opa, require_version
+from bridge.policy.served import verifier_of
 from bridge.policy.syntax import parse
 
 MAX_CLIENTS = 10
@@ -51,7 +52,7 @@ def exceptions(
     opa = find_opa(settings.engine.opa)
     require_version(opa)
     found = source.read(Path(settings.policy.path))
-    policy_set = verify(found, opa)
+    policy_set = verify(found, opa, verifier_of(settings.policy))
     soon = now + (_SOON_DAYS if within is None else within) * DAY_MS
     register = merge_data(found, opa).get("exceptions")
     known = declared(parse(opa, found.modules), register, found.data, now, soon)

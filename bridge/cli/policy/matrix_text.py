@@ -1,9 +1,11 @@
 """The matrix for people: on a terminal, and as Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from itertools import groupby
 from typing import Any
+
+from bridge.cli.table import in_markdown, line
+from bridge.cli.table import markdown as table
 
 Line = Mapping[str, Any]
 _MAX_TOLD = 5
@@ -12,7 +14,7 @@ _COLUMNS = ("scope", "risk", "grant type", "token type", "granted by", "conditio
 
 def text(told: Sequence[Line]) -> str:
     """For a terminal."""
-    return "\n".join(map(_printable, _text(told)))
+    return "\n".join(map(line, _text(told)))
 
 
 def markdown(told: Sequence[Line]) -> str:
@@ -21,8 +23,8 @@ def markdown(told: Sequence[Line]) -> str:
 
 
 def _text(told: Sequence[Line]) -> Iterator[str]:
-    of_scopes = [line for line in told if line["check"] in ("grant", "never")]
-    for _, group in groupby(of_scopes, key=lambda line: line["scope"]):
+    of_scopes = [one for one in told if one["check"] in ("grant", "never")]
+    for _, group in groupby(of_scopes, key=lambda one: one["scope"]):
         *grants, rest = group
         yield f"{rest['scope']}  {_about(rest)}"
         alike: dict[tuple[str, str], list[Line]] = {}
@@ -37,28 +39,29 @@ def _text(told: Sequence[Line]) -> Iterator[str]:
     if errors := _errors(told):
         yield from ("", "Packages that failed for some requests:", *_bullets(errors))
     yield from ("", "Doors, with a gate that denies everything, and with packages that all deny:")
-    for line in told:
-        if line["check"] == "door":
-            yield f"  {'OK  ' if line['state'] == 'pass' else 'FAIL'} {line['door']}: {_door(line)}"
+    for one in told:
+        if one["check"] == "door":
+            yield f"  {'OK  ' if one['state'] == 'pass' else 'FAIL'} {one['door']}: {_door(one)}"
     yield from ("", _summary(told[-1]))
 
 
 def _markdown(told: Sequence[Line]) -> Iterator[str]:
-    yield from ("# What can be granted", "", _summary(told[-1]), "")
-    yield from (f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}")
-    for line in told:
-        if line["check"] == "grant":
-            about = (line["scope"], line["risk"] or "", line["grant_type"], line["token_type"])
-            yield _row(*about, _rules(line), _conditions(line), _witness(line), str(line["clients"]))
-    yield from ("", "## Never granted", "", "| scope | owner | grant types and kinds of token |", "| --- | --- | --- |")
-    yield from (_row(line["scope"], line["owner"] or "", _never(line)) for line in told if line["check"] == "never")
+    grants, never, doors = ([one for one in told if one["check"] == check] for check in ("grant", "never", "door"))
+    yield from ("# What can be granted", "", in_markdown(_summary(told[-1])), "")
+    yield from table([_COLUMNS, *map(_cells, grants)])
+    yield from ("", "## Never granted", "")
+    yield from table([("scope", "owner", "grant types"), *((o["scope"], o["owner"] or "", _never(o)) for o in never)])
     yield from ("", "## At risk high, and granted plainly", "")
-    yield from [f"* {_cell(one)}" for one in _risks(told)] or ["None."]
+    yield from [f"* {in_markdown(one)}" for one in _risks(told)] or ["None."]
     if errors := _errors(told):
-        yield from ("", "## Packages that failed for some requests", "", *(f"* {_cell(one)}" for one in errors))
+        yield from ("", "## Packages that failed for some requests", "", *(f"* {in_markdown(one)}" for one in errors))
     yield from ("", "## Doors", "", "With a gate that denies everything, and with packages that all deny:", "")
-    yield from ("| door | state | |", "| --- | --- | --- |")
-    yield from (_row(line["door"], line["state"], _door(line)) for line in told if line["check"] == "door")
+    yield from table([("door", "state", "what came"), *((one["door"], one["state"], _door(one)) for one in doors)])
+
+
+def _cells(grant: Line) -> tuple[str, ...]:
+    about = (grant["scope"], grant["risk"] or "", grant["grant_type"], grant["token_type"])
+    return (*about, _rules(grant), _conditions(grant), _witness(grant), str(grant["clients"]))
 
 
 def _about(rest: Line) -> str:
@@ -133,35 +136,35 @@ def _never(rest: Line) -> str:
 
 def _risks(told: Sequence[Line]) -> list[str]:
     return [
-        f"{line['scope']} by {line['grant_type']} as {line['token_type']}: {_rules(line)}, without "
-        f"{', '.join(line['lacks'])}"
-        for line in told
-        if line["check"] == "risk"
+        f"{one['scope']} by {one['grant_type']} as {one['token_type']}: {_rules(one)}, without "
+        f"{', '.join(one['lacks'])}"
+        for one in told
+        if one["check"] == "risk"
     ]
 
 
 def _errors(told: Sequence[Line]) -> list[str]:
-    return [f"{line['package']}: {line['text']}" for line in told if line["check"] == "error"]
+    return [f"{one['package']}: {one['text']}" for one in told if one["check"] == "error"]
 
 
-def _door(line: Line) -> str:
-    if "text" in line:
-        return str(line["text"])
-    if line["state"] == "pass":
-        return f"granted nothing, of {line['kinds']} kind{'' if line['kinds'] == 1 else 's'} that it grants otherwise"
-    found = [f"GRANTED {one}" for one in line["leaks"]] + [f"never seen to grant {one}" for one in line["blind"]]
+def _door(one: Line) -> str:
+    if "text" in one:
+        return str(one["text"])
+    if one["state"] == "pass":
+        return f"granted nothing, of {one['kinds']} kind{'' if one['kinds'] == 1 else 's'} that it grants otherwise"
+    found = [f"GRANTED {leak}" for leak in one["leaks"]] + [f"never seen to grant {kind}" for kind in one["blind"]]
     more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
     return "; ".join(found[:_MAX_TOLD]) + more
 
 
-def _summary(line: Line) -> str:
-    clients = f"{line['clients']} of {line['registered']} registered clients and {line['cases']} cases"
-    stopped = " (stopped, since time was up)" if line["stopped"] else ""
-    proof = line["proof"]
+def _summary(one: Line) -> str:
+    clients = f"{one['clients']} of {one['registered']} registered clients and {one['cases']} cases"
+    stopped = " (stopped, since time was up)" if one["stopped"] else ""
+    proof = one["proof"]
     faults = f", {proof['faults']} of them by a fault" if proof["faults"] else ""
-    proven = "no door grants" if line["state"] == "pass" else "NOT PROVEN that no door grants"
+    proven = "no door grants" if one["state"] == "pass" else "NOT PROVEN that no door grants"
     return (
-        f"{line['scopes']} scopes and prefixes, {line['kinds']} pairs of grant type and token: {line['requests']} "
+        f"{one['scopes']} scopes and prefixes, {one['kinds']} pairs of grant type and token: {one['requests']} "
         f"requests tried, with {clients}{stopped}; {proven} past the gate or a package "
         f"({proof['decisions']} denials{faults})."
     )
@@ -169,16 +172,3 @@ def _summary(line: Line) -> str:
 
 def _bullets(items: Sequence[str]) -> list[str]:
     return [f"  {item}" for item in items]
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
-
-
-def _cell(cell: str) -> str:
-    return _printable(escape(cell, quote=False).replace("\\", "\\\\").replace("|", "\\|"))
-
-
-def _printable(line: str) -> str:
-    """A line break or an escape sequence in a name must not forge a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -30,6 +30,7 @@ from bridge.model.times import now_ms, rfc3339
 from bridge.policy import source
 from bridge.policy.load import merge_data, verify
 from bridge.policy.opa import find_opa, require_version
+from bridge.policy.served import verifier_of
 
 _HEAD = ("  scope", "registered", "asked", "granted", "waiting", "issued")
 
@@ -46,7 +47,7 @@ def usage(config: Path | None, *, as_json: bool, since: int, logs: tuple[Path, .
     opa = find_opa(settings.engine.opa)
     require_version(opa)
     found = source.read(Path(settings.policy.path))
-    policy_set, data = verify(found, opa), merge_data(found, opa)
+    policy_set, data = verify(found, opa, verifier_of(settings.policy)), merge_data(found, opa)
     seen = Usage(Window(since, now + 1))
     with open_logs(settings, logs) as readers:
         for reader in readers:
