@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from bridge.cli.policy.proof import Proof, prove
 from bridge.config.settings import EngineSection, Settings
 from bridge.doors import native
 from bridge.doors.curity import door as curity
+from bridge.model.gate import TOKEN_TYPES
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, SecretMask
 from bridge.model.policy import PolicySet
+from bridge.model.registry import RegisteredClient
 from bridge.policy.answer import Settled
+from bridge.policy.cases import GRANT_TYPES
 from bridge.policy.load import load
 from bridge.policy.matrix.clients import FOREIGN, candidates
-from bridge.policy.matrix.fill import Fill
+from bridge.policy.matrix.fill import MAX_OTHERS, Fill
 from bridge.policy.matrix.model import Kind, Matrix
 from bridge.policy.opa import find_opa
 from bridge.registry import DOORS, ENGINES
@@ -148,6 +152,11 @@ async def test_clients_and_time_are_bounded_and_that_is_told(tmp_path: Path) -> 
     assert {"plain", "never", "t:a"} <= set(found[0].scopes)
     matrix = await filled(policy_set, clients=2)
     assert (matrix.clients, matrix.registered, matrix.stopped) == (2, 6, False)
+    odd = {"local": {"odd": RegisteredClient(grant_types=tuple(f"g{n}" for n in range(MAX_OTHERS + 4)))}}
+    matrix = await filled(replace(policy_set, clients=odd), seconds=0)
+    assert (matrix.left_out, len(matrix.kinds)) == (4, (len(GRANT_TYPES) + MAX_OTHERS) * len(TOKEN_TYPES))
+    assert "4 further names were left out" in matrix_text.text(told := lines(matrix, Proof()))
+    assert "never: not tried" in matrix_text.text(told)
     matrix = await filled(policy_set, seconds=0)
     assert (matrix.requests, matrix.stopped, matrix.clients) == (0, True, 0)
     assert "stopped, since time was up" in matrix_text.text(lines(matrix, Proof()))

@@ -39,6 +39,7 @@ def _lines(matrix: Matrix, proof: Proof) -> Iterator[dict[str, Any]]:
         "registered": matrix.registered,
         "cases": matrix.cases,
         "stopped": matrix.stopped,
+        "left_out": matrix.left_out,
         "plain": len(matrix.plain),
         "proof": {"decisions": proof.decisions, "scopes": proof.scopes, "faults": proof.faults},
     }

@@ -130,6 +130,8 @@ def _never(rest: Line) -> str:
     whole = [grant for grant, count in by_grant.items() if count == most]
     others = "; of the others, no other kind of token" if len(whole) < len(by_grant) else ""
     tried = [kind["tried"] for kind in rest["kinds"]]
+    if not any(tried):
+        return "not tried: no client that was tried is registered for it, and no case asks for it"
     count = str(min(tried)) if min(tried) == max(tried) else f"{min(tried)} to {max(tried)}"
     return f"{', '.join(whole)}{others}: by none of the {count} requests tried for each pair"
 
@@ -160,12 +162,13 @@ def _door(one: Line) -> str:
 def _summary(one: Line) -> str:
     clients = f"{one['clients']} of {one['registered']} registered clients and {one['cases']} cases"
     stopped = " (stopped, since time was up)" if one["stopped"] else ""
+    others = f" ({one['left_out']} further names were left out)" if one["left_out"] else ""
     proof = one["proof"]
     faults = f", {proof['faults']} of them by a fault" if proof["faults"] else ""
     proven = "no door grants" if one["state"] == "pass" else "NOT PROVEN that no door grants"
     return (
-        f"{one['scopes']} scopes and prefixes, {one['kinds']} pairs of grant type and token: {one['requests']} "
-        f"requests tried, with {clients}{stopped}; {proven} past the gate or a package "
+        f"{one['scopes']} scopes and prefixes, {one['kinds']} pairs of grant type and token{others}: "
+        f"{one['requests']} requests tried, with {clients}{stopped}; {proven} past the gate or a package "
         f"({proof['decisions']} denials{faults})."
     )
 

@@ -21,6 +21,8 @@ BATCH = 256
 SLICE = 32
 PROBES = 16
 """So many clients with a grant type show which kinds of token the gate lets pass for it at all."""
+MAX_OTHERS = 16
+"""So many grant types, and kinds of token, that have no name of the bridge's own."""
 SHARES = (0.75, 0.85, 0.92, 1.0)
 """Of the time: until when clients are tried, their grants confirmed, gaps filled, and looked at what grants need."""
 LANES = 2
@@ -48,9 +50,11 @@ class Fill:
         registered = [s for of in policy_set.clients.values() for one in of.values() for s in one.scopes]
         plain = [scope for scope in (*known, *registered) if is_scope_token(scope) and not scope.endswith("*")]
         self._candidates = candidates(policy_set, plain, clients)
+        kinds, left_out = _kinds(policy_set, questions)
         self.matrix = Matrix(
             rows=[Row(name, policy_set.packages[package]) for name, package in sorted(_named(policy_set))],
-            kinds=tuple(sorted(_kinds(policy_set, questions))),
+            kinds=tuple(sorted(kinds)),
+            left_out=left_out,
             registered=sum(map(len, policy_set.clients.values())),
             cases=len(questions),
         )
@@ -234,11 +238,14 @@ def _named(policy_set: PolicySet) -> Iterator[tuple[str, str]]:
     yield from ((f"{prefix}*", package) for prefix, package in policy_set.prefixes.items())
 
 
-def _kinds(policy_set: PolicySet, questions: Sequence[Question]) -> set[Kind]:
-    registered = [g for of in policy_set.clients.values() for one in of.values() for g in one.grant_types or ()]
-    grants = {*GRANT_TYPES, *registered, *(q.grant_type for q in questions)}
-    tokens = {*TOKEN_TYPES, *(q.request["token_type"] for q in questions)}
-    return {Kind(grant, token) for grant in grants for token in tokens}
+def _kinds(policy_set: PolicySet, questions: Sequence[Question]) -> tuple[set[Kind], int]:
+    """Every pair of a grant type and a kind of token that has a name, and how many of those names are left out."""
+    registered = (g for of in policy_set.clients.values() for one in of.values() for g in one.grant_types or ())
+    other_grants = sorted({*registered, *(q.grant_type for q in questions)} - {*GRANT_TYPES})
+    other_tokens = sorted({q.request["token_type"] for q in questions} - {*TOKEN_TYPES})
+    left_out = max(0, len(other_grants) - MAX_OTHERS) + max(0, len(other_tokens) - MAX_OTHERS)
+    grants, tokens = (*GRANT_TYPES, *other_grants[:MAX_OTHERS]), (*TOKEN_TYPES, *other_tokens[:MAX_OTHERS])
+    return {Kind(grant, token) for grant in grants for token in tokens}, left_out
 
 
 def _kind(asked: Wish) -> Kind:

@@ -85,7 +85,10 @@ class Row:
 
 @dataclass(slots=True)
 class Matrix:
-    """`requests`: how many were tried. `clients`: how many of the registered ones; `stopped`: time was up."""
+    """`requests`: how many were tried. `clients`: how many of the registered ones; `stopped`: time was up.
+
+    `left_out`: how many grant types and kinds of token were too many.
+    """
 
     rows: list[Row]
     kinds: tuple[Kind, ...]
@@ -94,6 +97,7 @@ class Matrix:
     cases: int = 0
     requests: int = 0
     stopped: bool = False
+    left_out: int = 0
     failing: dict[str, str] = field(default_factory=dict)
 
     @property
