@@ -161,7 +161,10 @@ CALLER_KEYS = "there are name, roles, token_sha256, tls_san, issuer, doors, gran
 ALLOWED = [
     ("[serving]\nport = 1\n", "serving: there is no such section; there are server, policy, engine, evidence, log"),
     ('_env_file = "x"\n', "_env_file: there is no such section"),
-    ("[policy]\npth = 1\n", "policy.pth: there is no such key; there are path, max_token_lifetime_s"),
+    (
+        "[policy]\npth = 1\n",
+        "policy.pth: there is no such key; there are path, verification_key, signing_key, signing_key_id, max_token_",
+    ),
     (AS + "tokn = 1\n", f"callers.0.tokn: there is no such key; {CALLER_KEYS}"),
     ("server = 3\n", "server: must be a table, as in [server]"),
     ("[[server]]\nport = 1\n", "server: must be a table, as in [server]"),
