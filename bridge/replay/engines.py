@@ -1,4 +1,4 @@
-"""An engine of our own for each policy set that is replayed, the last few of them running."""
+"""Which engine decides again: one of our own for each policy set that is kept, or one with a candidate for all."""
 
 import asyncio
 from collections import OrderedDict
@@ -13,7 +13,7 @@ RUNNING = 3
 """Most ranges have one set or two."""
 
 
-class Engines:
+class KeptSets:
     """An engine for each set, the last few of them running."""
 
     def __init__(self, restore: Callable[[str], PolicySet], make: Callable[[], Engine]) -> None:
@@ -44,6 +44,19 @@ class Engines:
     async def close(self) -> None:
         while self._running:
             await self._running.popitem()[1].close()
+
+
+class Candidate:
+    """The engine with a set that has not decided yet, whichever set did."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def get(self, digest: str) -> Engine:
+        return self._engine
+
+    async def close(self) -> None:
+        await self._engine.close()
 
 
 def _why(fault: SetNotKept | EngineFault) -> Reason:

@@ -42,7 +42,7 @@ def replay(config: Path | None, *, start: int, stop: int | None, as_json: bool, 
     opa = find_opa(load_settings(config).engine.opa)
     require_version(opa)
     with open_reader(config) as reader:
-        counts = asyncio.run(_replayed(reader, _found(reader, Filter(**wanted), start, stop), opa, as_json=as_json))
+        counts = asyncio.run(_replayed(reader, found_by(reader, wanted, start, stop), opa, as_json=as_json))
     different = counts["different"]
     reasons = {reason: counts[reason] for reason in Reason if counts[reason]}
     if as_json:
@@ -56,8 +56,9 @@ def replay(config: Path | None, *, start: int, stop: int | None, as_json: bool, 
         raise click.exceptions.Exit(1)
 
 
-def _found(reader: LogReader, wanted: Filter, start: int, stop: int | None) -> Iterator[Found]:
-    """Oldest first; without a filter the query tables are not needed."""
+def found_by(reader: LogReader, options: dict[str, Any], start: int, stop: int | None) -> Iterator[Found]:
+    """What the filter options choose, oldest first; without one the query tables are not needed."""
+    wanted = Filter(**options)
     if wanted == Filter(limit=None):
         return reader.walk(start, stop)
     indexes, _ = Queries(reader).fitting(wanted)

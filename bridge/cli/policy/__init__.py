@@ -11,6 +11,7 @@ COMMANDS = {
     "test": "bridge.cli.policy.test:test",
     "explain": "bridge.cli.policy.explain:explain",
     "matrix": "bridge.cli.policy.matrix:matrix",
+    "impact": "bridge.cli.policy.impact:impact",
     "build": "bridge.cli.policy.build:build",
     "schema": "bridge.cli.policy.build:schema",
     "exceptions": "bridge.cli.policy.exceptions:exceptions",
