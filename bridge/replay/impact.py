@@ -140,7 +140,10 @@ def _causes(
     told = [cause for cause in found if cause.effect in ("allow", "deny")]
     if told:
         return tuple(told)
-    findings = denied["findings"] if scope is None else denied["scopes"].get(scope, {}).get("findings", ())
+    answer = {} if scope is None else denied["scopes"].get(scope, {})
+    if answer.get("outcome") == Outcome.CONDITIONAL:
+        return _named(rules, "require", scope)
+    findings = denied["findings"] if scope is None else answer.get("findings", ())
     return tuple(Cause("deny", finding["code"], speaks=denies) for finding in findings)
 
 

@@ -29,6 +29,7 @@ from bridge.replay.impact import Cause, Change, Kind, changes, client_of
 from bridge.replay.recorded import MEANING, NotReplayable, Reason
 from bridge.replay.rerun import Rerun, rerun
 
+WIDEST = max(map(len, Kind))
 TOLD = 20
 """Rows of each table, the largest first; `--json` has every change."""
 
@@ -197,8 +198,9 @@ def _report(counted: Impact, policy_set: PolicySet, exceeded: list[str]) -> Iter
     yield f"candidate {policy_set.revision}: {counted.decided} decided again, {left_out} not replayable"
     for reason, count in counted.not_replayable.items():
         yield f"    {count} {reason}: {MEANING[reason]}"
+    yield "decisions"
     for kind in Kind:
-        yield f"{kind.replace('_', ' '):<20} {counted.decisions[kind]:>7} decisions"
+        yield f"    {counted.decisions[kind]:>7}  {kind.replace('_', ' ')}"
     yield from _table("by client", counted.by_client, str)
     yield from _table("by scope", counted.by_scope, str)
     yield from _table("by rule", counted.by_rule, _cause_text)
@@ -215,7 +217,7 @@ def _table(title: str, counter: Mapping[tuple[Kind, Any], int], shown: Any) -> I
     if rows:
         yield title
     for (kind, what), count in rows[:TOLD]:
-        yield line(f"    {count:>7}  {kind.replace('_', ' '):<19}  {shown(what)}")
+        yield line(f"    {count:>7}  {kind.replace('_', ' '):<{WIDEST}}  {shown(what)}")
     if len(rows) > TOLD:
         yield f"    and {len(rows) - TOLD} more (--json has them)"
 
