@@ -249,6 +249,16 @@ async def test_a_door_that_asks_the_gate_alone_is_found(tmp_path: Path, monkeypa
     assert (found.holds, len(failed)) == (False, 2)
 
 
+async def test_a_door_that_is_never_seen_to_grant_a_token_without_scopes_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scopes_only(body: dict[str, Any]) -> dict[str, Any]:
+        return grants_all(body) if body["scopes"] else denies_all(body)
+
+    found, _ = await proven(tmp_path, monkeypatch, (lambda _: Leaky(native.PATH, scopes_only),))
+    assert found.driven[0].blind == ["client_credentials access_token", "matrix_grant matrix_token"]
+
+
 def test_wrong_use() -> None:
     assert CliRunner().invoke(cli, ["policy", "matrix", "rego", "--json", "--markdown"]).exit_code == 2
     assert CliRunner().invoke(cli, ["policy", "matrix", "nowhere"]).exit_code == 2

@@ -1,8 +1,9 @@
 """How each door is asked for every kind of token, and how its yes looks. A route in no table here is a finding."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bridge.doors import bundles, issued, native
 from bridge.doors.authzen import door as authzen
@@ -15,17 +16,22 @@ from bridge.policy.matrix.wishes import USER, wish
 AUDIENCE = "https://audience.example"
 CLIENT = "matrix-client"
 PLAIN_ACTION = "request_scope"
-Ask = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+Ask = Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, Any]]
 """Posts a body to a path; the decoded reply, which must be a 200."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What there is to ask for: scopes with a package each, and how Curity would show one (type, path, action)."""
+    """What there is to ask for: scopes with a package each, and which kind of token Curity's form stands for.
+
+    `tokens`: whether what is granted without any scope says something; only the gate answers for that.
+    """
 
     scopes: tuple[str, ...]
     kinds: tuple[Kind, ...]
     curity_token: str
+    tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,24 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """`kinds`: those that can be said at this door. `ask`: everything that can be asked for with this kind."""
+    """`kinds`: those that can be said at this door. `ask`: everything that can be asked for with this kind.
+
+    `tokens`: whether a token can be asked for here without any scope.
+    """
 
     kinds: Callable[[World], Iterator[Kind]]
-    ask: Callable[[Ask, World, Kind], Awaitable[Shown]]
+    ask: Callable[[Ask, World, Kind], Coroutine[Any, Any, Shown]]
+    tokens: bool = True
+
+
+async def together(asked: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """What these return, in their order; where one fails, the others end, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in asked]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def plain_type(kind: Kind) -> str:
@@ -55,14 +75,12 @@ def curity_place(number: int) -> tuple[str, str, str]:
 
 
 async def _native(ask: Ask, world: World, kind: Kind) -> Shown:
-    scopes = set[str]()
-    for phase in ("token", "authorization"):
-        body = dict(wish("", CLIENT, kind, world.scopes, phase=phase).request)
-        reply = await ask(native.PATH, body)
-        scopes.update(reply["granted_scopes"])
-        scopes.update(s for s, said in reply["scopes"].items() if said["outcome"] != "deny")
-    reply = await ask(native.PATH, {**wish("", CLIENT, kind, ()).request})
-    return Shown(frozenset(scopes), reply["outcome"] != "deny")
+    wishes = [wish("", CLIENT, kind, world.scopes, phase=phase) for phase in ("token", "authorization")]
+    bare = [wish("", CLIENT, kind, ())] if world.tokens else []
+    replies = await together(ask(native.PATH, one.request) for one in (*wishes, *bare))
+    scopes = {scope for reply in replies for scope in reply["granted_scopes"]}
+    scopes |= {s for reply in replies for s, said in reply["scopes"].items() if said["outcome"] != "deny"}
+    return Shown(frozenset(scopes), any(reply["outcome"] != "deny" for reply in replies[len(wishes) :]))
 
 
 def _context() -> dict[str, Any]:
@@ -82,9 +100,9 @@ async def _evaluations(ask: Ask, world: World, kind: Kind) -> Shown:
     scopes, token = set[str](), False
     gate = _item(_gate(kind))
     plain = [_item(PLAIN_ACTION, plain_type(kind), scope) for scope in world.scopes]
-    for items in ([gate, *map(_item, world.scopes)], plain):
-        body = {"subject": _subject(kind), "context": _context(), "evaluations": items}
-        reply = await ask(authzen.EVALUATIONS_PATH, body)
+    batches, body = ([gate, *map(_item, world.scopes)], plain), {"subject": _subject(kind), "context": _context()}
+    replies = await together(ask(authzen.EVALUATIONS_PATH, {**body, "evaluations": items}) for items in batches)
+    for items, reply in zip(batches, replies, strict=True):
         for item, said in zip(items, reply["evaluations"], strict=True):
             if said["decision"] is not False and item is gate:
                 token = True
@@ -94,11 +112,14 @@ async def _evaluations(ask: Ask, world: World, kind: Kind) -> Shown:
 
 
 async def _evaluation(ask: Ask, world: World, kind: Kind) -> Shown:
-    scope = world.scopes[0]
-    asked = (_item(_gate(kind)), _item(scope), _item(PLAIN_ACTION, plain_type(kind), scope))
+    scope, gate = world.scopes[0], _item(_gate(kind))
+    asked = [_item(PLAIN_ACTION, plain_type(kind), scope), *([gate] if world.tokens else [])]
+    if kind == next(one for one in _with_a_gate(world) if _subject(one) == _subject(kind)):
+        asked.append(_item(scope))  # which says nothing of the kind
     body = {"subject": _subject(kind), "context": _context()}
-    said = [(await ask(authzen.EVALUATION_PATH, {**body, **item}))["decision"] is not False for item in asked]
-    return Shown(frozenset([scope] if said[1] or said[2] else []), said[0])
+    replies = await together(ask(authzen.EVALUATION_PATH, {**body, **item}) for item in asked)
+    granted = [item for item, reply in zip(asked, replies, strict=True) if reply["decision"] is not False]
+    return Shown(frozenset([scope] if any(item is not gate for item in granted) else []), gate in granted)
 
 
 async def _curity(ask: Ask, world: World, kind: Kind) -> Shown:
@@ -111,10 +132,10 @@ async def _curity(ask: Ask, world: World, kind: Kind) -> Shown:
 
 async def _actions(ask: Ask, _world: World, _: Kind) -> Shown:
     resource = {"type": "audience", "id": AUDIENCE}
-    names = set[str]()
-    for subject in (USER, {"type": "client", "id": CLIENT}):
-        body = {"subject": subject, "resource": resource, "context": {"client_id": CLIENT}}
-        names.update(one["name"] for one in await _all(ask, search.PATHS["action"], body))
+    subjects = (USER, {"type": "client", "id": CLIENT})
+    bodies = [{"subject": one, "resource": resource, "context": {"client_id": CLIENT}} for one in subjects]
+    found = await together(_all(ask, search.PATHS["action"], body) for body in bodies)
+    names = {one["name"] for results in found for one in results}
     gates = {name for name in names if parse_gate(name) is not None}
     return Shown(frozenset(names - gates), bool(gates))
 
@@ -130,11 +151,12 @@ async def _resources(ask: Ask, world: World, _: Kind) -> Shown:
 
 
 async def _found(ask: Ask, path: str, body: Mapping[str, Any], world: World) -> Shown:
-    scopes = {s for s in world.scopes[:3] if await _all(ask, path, {**body, "action": {"name": s}})}
     # One kind of token for each grant type: a search tries all kinds of a scope anyway.
-    gates = list({kind.grant_type: _gate(kind) for kind in _with_a_gate(world)}.values())
-    token = [gate for gate in gates if await _all(ask, path, {**body, "action": {"name": gate}})]
-    return Shown(frozenset(scopes), bool(token))
+    gates = {kind.grant_type: _gate(kind) for kind in _with_a_gate(world) if world.tokens}.values()
+    names = [*world.scopes[:3], *gates]
+    results = await together(_all(ask, path, {**body, "action": {"name": name}}) for name in names)
+    found = {name for name, one in zip(names, results, strict=True) if one}
+    return Shown(frozenset(found.difference(gates)), not found.isdisjoint(gates))
 
 
 async def _all(ask: Ask, path: str, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -166,7 +188,7 @@ DRIVERS: dict[tuple[str, str], Driver] = {
     ("POST", native.PATH): Driver(_every, _native),
     ("POST", authzen.EVALUATION_PATH): Driver(_with_a_gate, _evaluation),
     ("POST", authzen.EVALUATIONS_PATH): Driver(_with_a_gate, _evaluations),
-    ("POST", curity.PATH): Driver(_of_curity, _curity),
+    ("POST", curity.PATH): Driver(_of_curity, _curity, tokens=False),
     ("POST", search.PATHS["action"]): Driver(_all_at_once, _actions),
     ("POST", search.PATHS["subject"]): Driver(_all_at_once, _subjects),
     ("POST", search.PATHS["resource"]): Driver(_all_at_once, _resources),

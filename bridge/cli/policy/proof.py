@@ -9,7 +9,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from bridge.cli.policy.drivers import (
     World,
     curity_place,
     plain_type,
+    together,
 )
 from bridge.config.authzen import CurityScope, PlainScopes
 from bridge.config.settings import EngineSection, EvidenceSection, PolicySection, ServerSection, Settings
@@ -39,7 +40,8 @@ from bridge.policy.matrix.model import Kind
 from bridge.server import Bridge
 
 MAX_SCOPES = 64
-AT_A_TIME = 8
+AT_A_TIME = 64
+"""Requests to one bridge: the log takes in what comes together with one write to the disk."""
 MADE_UP = Kind("matrix_grant", "matrix_token")
 PATIENCE_MS = 60_000
 _World = Literal["granting", "gate_denies", "scopes_deny"]
@@ -82,11 +84,11 @@ async def prove(settings: Settings, policy_set: PolicySet, kinds: tuple[Kind, ..
     asked = tuple(sorted(filter(is_scope_token, scopes))[:MAX_SCOPES]) or ("matrix",)
     world = World(asked, (*kinds, MADE_UP), settings.authzen.curity.token_type)
     proof = Proof(scopes=len(asked))
-    granting = await _drive(settings, policy_set, world, "granting", proof)
-    denying = [await _drive(settings, policy_set, world, name, proof) for name in ("gate_denies", "scopes_deny")]
+    worlds: tuple[_World, ...] = ("granting", "gate_denies", "scopes_deny")
+    granting, *denying = await together(_drive(settings, policy_set, world, name, proof) for name in worlds)
     for route in granting:
         driven = Driven(" ".join(route), len(granting[route]))
-        driven.blind = [_text(kind) for kind, shown in granting[route].items() if not shown.scopes]
+        driven.blind = [_text(kind) for kind, shown in granting[route].items() if not _seen(DRIVERS[route], shown)]
         for kind, shown in denying[0].get(route, {}).items():
             what = [*sorted(shown.scopes), *(["a token"] if shown.token else [])]
             driven.leaks += [f"{_text(kind)}: {one}, though the gate denies" for one in what]
@@ -96,13 +98,17 @@ async def prove(settings: Settings, policy_set: PolicySet, kinds: tuple[Kind, ..
     return proof
 
 
+def _seen(driver: Driver, shown: Shown) -> bool:
+    return bool(shown.scopes) and (shown.token or not driver.tokens)
+
+
 _Route = tuple[str, str]
 
 
 async def _drive(
     settings: Settings, policy_set: PolicySet, world: World, name: _World, proof: Proof
 ) -> dict[_Route, dict[Kind, Shown]]:
-    shown: dict[_Route, dict[Kind, Shown]] = {}
+    world = replace(world, tokens=name != "scopes_deny")
     with tempfile.TemporaryDirectory(prefix="issuance-matrix-") as scratch:
         folder = Path(scratch)
         _write(folder / "policies", policy_set, world, name)
@@ -111,21 +117,17 @@ async def _drive(
             known = {route for route in routes if route[0] != "HEAD" or ("GET", route[1]) not in routes}
             proof.unknown = [" ".join(route) for route in sorted(known - DRIVERS.keys() - SILENT.keys())]
             proof.silent = {" ".join(route): SILENT[route] for route in sorted(known & SILENT.keys())}
-            for route in sorted(known & DRIVERS.keys()):
-                shown[route] = await _ask_all(DRIVERS[route], ask, world)
+            driven = sorted(known & DRIVERS.keys())
+            all_of = await together(_ask_all(DRIVERS[route], ask, world) for route in driven)
+            shown = dict(zip(driven, all_of, strict=True))
         if name != "granting":
             _read_log(folder / "evidence", proof)
     return shown
 
 
 async def _ask_all(driver: Driver, ask: Ask, world: World) -> dict[Kind, Shown]:
-    slots = asyncio.Semaphore(AT_A_TIME)
-
-    async def one(kind: Kind) -> tuple[Kind, Shown]:
-        async with slots:
-            return kind, await driver.ask(ask, world, kind)
-
-    return dict(await asyncio.gather(*map(one, driver.kinds(world))))
+    kinds = list(driver.kinds(world))
+    return dict(zip(kinds, await together(driver.ask(ask, world, kind) for kind in kinds), strict=True))
 
 
 def _read_log(folder: Path, proof: Proof) -> None:
@@ -140,14 +142,14 @@ def _read_log(folder: Path, proof: Proof) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(settings: Settings) -> AsyncIterator[tuple[Bridge, Ask]]:
-    bridge = Bridge(settings)
+    bridge, slots = Bridge(settings), asyncio.Semaphore(AT_A_TIME)
     await bridge.start()
     try:
         port = await bridge.listen()
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
             async def ask(path: str, body: Mapping[str, Any]) -> Any:
-                async with session.post(path, json=body) as response:
+                async with slots, session.post(path, json=body) as response:
                     if response.status != 200:
                         raise DriverFault(f"POST {path} answered its driver with {response.status}")
                     return await response.json()
