@@ -145,6 +145,17 @@ async def test_a_plain_grant_at_high_risk_and_a_package_that_fails_are_told(tmp_
     assert "6 of 6 registered clients" in matrix_text.text(told)
 
 
+async def test_a_condition_for_some_clients_does_not_hide_those_without_it(tmp_path: Path) -> None:
+    pay = 'allow contains {"code": "anybody"}\nlimit := {"token_lifetime": 60} if startswith(input.client.id, "a")'
+    clients = {name: {**CLIENT, "scopes": ["pay"]} for name in ("a1", "a2", "a3", "a4", "b1")}
+    data = {"registry": {"clients": {"local": clients}}}
+    folder = write_policies(tmp_path, {"issuance.gate": GATE, "issuance.scope.pay": HIGH + pay}, data)
+    told = lines(await filled(load(folder, find_opa())), Proof())
+    grants = [(one["lacks"], one["clients"]) for one in told if one["check"] == "grant"]
+    assert grants == [(["requirement", "source"], 4), (["requirement", "token_lifetime", "source"], 1)]
+    assert [one["witness"]["client"] for one in told if one["check"] == "risk"] == ["b1"]
+
+
 async def test_clients_and_time_are_bounded_and_that_is_told(tmp_path: Path) -> None:
     policy_set = load(small(tmp_path), find_opa())
     found = candidates(policy_set, ["t:a"], 2)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from bridge.model.decision import Outcome
 from bridge.model.gate import TOKEN_TYPES
@@ -12,7 +13,7 @@ from bridge.policy.answer import Answered, Settled, Wish, answers
 from bridge.policy.cases import GRANT_TYPES, Question
 from bridge.policy.judge import wish_of
 from bridge.policy.matrix.clients import FOREIGN, Candidate, candidates
-from bridge.policy.matrix.grants import granted, of_path
+from bridge.policy.matrix.grants import Way, granted, of_path, way_of
 from bridge.policy.matrix.model import Kind, Matrix, Path, Row
 from bridge.policy.matrix.wishes import as_of_now, moved, stepped_up, variations, wish, without_each
 from bridge.ports import Engine
@@ -28,7 +29,7 @@ SHARES = (0.75, 0.85, 0.92, 1.0)
 LANES = 2
 PER_CELL = 3
 """So many clients, and so many cases, are tried for a cell that nothing has filled yet."""
-_Key = tuple[str, Kind, tuple[str, ...]]
+_Key = tuple[str, Kind, Way]
 
 
 class Fill:
@@ -108,9 +109,10 @@ class Fill:
                 if answered.decision("-").gate.outcome is Outcome.DENY:
                     continue
                 self._passing.setdefault(kind, []).append(candidate)
-                for scope, name, codes in self._granted(answered):
-                    self._seen.setdefault((name, kind, codes), (scope, answered.wish))
-                    self._who.setdefault((name, kind, codes), set()).add((candidate.issuer, candidate.id))
+                for scope, name in self._granted(answered):
+                    key = name, kind, way_of(answered, scope)
+                    self._seen.setdefault(key, (scope, answered.wish))
+                    self._who.setdefault(key, set()).add((candidate.issuer, candidate.id))
             if time.monotonic() > self._until:
                 self.matrix.stopped = True
                 break
@@ -123,10 +125,15 @@ class Fill:
             for (_, kind, _), (scope, asked) in self._seen.items()
         )
         # Some are granted beside others only, such as what goes into an ID token.
-        await self._confirm([asked for key, (_, asked) in self._seen.items() if key not in self._found])
+        await self._confirm([asked for key, (_, asked) in self._seen.items() if self._path(key) is None])
         for key, clients in self._who.items():
-            if key in self._found:
-                self._found[key].clients |= clients
+            if (path := self._path(key)) is not None:
+                path.clients |= clients
+
+    def _path(self, key: _Key) -> Path | None:
+        """What was found that way; where a requirement was told until it was met, without it."""
+        name, kind, way = key
+        return self._found.get(key) or self._found.get((name, kind, replace(way, required=False)))
 
     def _kinds_of(self, candidate: Candidate, place: int) -> Iterator[Kind]:
         """What this client is asked about: its grant types; those that the gate never lets pass are soon left out."""
@@ -136,12 +143,12 @@ class Fill:
             if place < FOREIGN or (registered and not hopeless):
                 yield kind
 
-    def _granted(self, answered: Answered) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        """Each scope that is granted, or waits: with its row and the rules for it."""
-        for scope, verdict in answered.verdicts.scopes.items():
+    def _granted(self, answered: Answered) -> Iterator[tuple[str, str]]:
+        """Each scope that is granted, or waits, and its row."""
+        for scope in answered.verdicts.scopes:
             row = self._row(scope)
             if row is not None and answered.decision(scope).scopes[scope].outcome is not Outcome.DENY:
-                yield scope, row.name, tuple(finding.code for finding in verdict.allow)
+                yield scope, row.name
 
     async def _by_trying_harder(self) -> None:
         """For what nothing was found yet: other audiences and subjects, and what cases show."""
@@ -196,7 +203,7 @@ class Fill:
         if row is None:
             return
         kind, path = _kind(answered.wish), granted(answered, scope, case)
-        key = row.name, kind, tuple(rule.code for rule in path.rules)
+        key = row.name, kind, way_of(answered, scope)
         kept = self._found.setdefault(key, path)
         kept.clients |= path.clients
         if kept is path:

@@ -1,12 +1,31 @@
 """What a grant rests on: the rules that spoke for it, and the conditions under which they count."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bridge.model.policy import PolicySet
 from bridge.model.verdict import Verdict
 from bridge.policy.answer import Answered, Settled
 from bridge.policy.matrix.model import Conditions, Path, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What tells one way of being granted from another: the rules, and whether it has a requirement and a lifetime.
+
+    What holds for some clients alone must not stand for the others, too.
+    """
+
+    codes: tuple[str, ...]
+    required: bool
+    capped: bool
+
+
+def way_of(answered: Answered, scope: str) -> Way:
+    """How `scope` is granted in this answer."""
+    own, gate = answered.verdicts.scopes[scope], answered.verdicts.gate
+    codes = tuple(finding.code for finding in own.allow)
+    return Way(codes, bool(gate.require or own.require), any("token_lifetime" in _limit(one) for one in (gate, own)))
 
 
 def granted(answered: Answered, scope: str, case: str | None) -> Path:
