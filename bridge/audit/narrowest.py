@@ -17,7 +17,12 @@ def covers(registered: str, scope: str) -> bool:
 
 
 def never_asked(registered: Iterable[str], table: Mapping[str, Use]) -> list[str]:
-    """What of a registration no request named, and none was granted without naming it."""
+    """What of a registration no request named, and none was granted without naming it.
+
+    Of a table with names that are not told one by one, nothing can be said.
+    """
+    if OTHERS in table:
+        return []
     used = [name for name, one in table.items() if one.asked or one.granted]
     return [name for name in registered if not any(covers(name, one) for one in used)]
 
@@ -25,11 +30,14 @@ def never_asked(registered: Iterable[str], table: Mapping[str, Use]) -> list[str
 def narrowest(registration: Any, registered: RegisteredClient, use: ClientUse) -> dict[str, Any] | None:
     """The client's member of `data.registry.clients[ISSUER]`, with no more than was granted or waited for.
 
-    What is not about scopes, grant types and audiences stays as it is. None where the registration is no object.
+    What is not about scopes, grant types and audiences stays as it is, and so do these where entries do not show all
+    names. None where the registration is no object.
     """
     if not isinstance(registration, dict):
         return None
     found = dict(registration)
+    if use.hidden:
+        return found
     if isinstance(registration.get("scopes"), list):
         found["scopes"] = _scopes(registered.scopes, _served(use.scopes))
     if registered.grant_types is not None:

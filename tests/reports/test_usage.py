@@ -15,7 +15,7 @@ from bridge.audit.asked import Unknown
 from bridge.audit.chronology import BACKWARDS_MS
 from bridge.audit.exceptions import Key, Taken, taken_in
 from bridge.audit.narrowest import MAX_SPELLED, covers, narrowest, never_asked
-from bridge.audit.usage import ClientUse, Usage, Use
+from bridge.audit.usage import OTHERS, ClientUse, Usage, Use
 from bridge.audit.window import Window, coverage
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.store import SqliteStore
@@ -277,4 +277,6 @@ def test_the_narrowest_keeps_what_cannot_be_spelled_out() -> None:
         "grant_types": [],
     }
     assert narrowest(True, known, use) is None
+    assert narrowest(raw, known, ClientUse(scopes={"read": Use(1, 1)}, hidden=1)) == raw
+    assert never_asked(known.scopes, {"read": Use(1), OTHERS: Use(9)}) == []
     assert never_asked(known.scopes, {"read": Use(0, 0, 0, 5), "t:1": Use(1)}) == ["read", "pay"]

@@ -158,7 +158,10 @@ def _shown(row: Mapping[str, Any], time: str) -> Iterator[str]:
     asked = f"{row['requests']} requests, {row['granted']} granted{reports}{wrong}{last}"
     yield line(f"{row['client']} ({row['issuer']}){known}: {asked}")
     if row["hidden_names"]:
-        yield f"  {row['hidden_names']} names in its entries are not shown (masked, or erased)"
+        yield (
+            f"  {row['hidden_names']} names in its entries are not shown (masked, or erased): what is called never "
+            "asked for may be among them, and the registration is left as it is"
+        )
     if row["scopes"]:
         yield from aligned([_HEAD, *map(_cells, row["scopes"])])
     for what in ("grant_types", "audience"):
