@@ -17,6 +17,8 @@ from bridge.ports import EngineStatus
 
 PROBE_INTERVAL_S = 1.0
 PROBE_TIMEOUT_S = 0.5
+REPLACED_S = 300.0
+"""So long a server may take to fetch a set; answers by the one before it are no longer used then."""
 log = structlog.get_logger(__name__)
 
 
@@ -27,7 +29,7 @@ class OpaServer:
         parts = urlsplit(url)
         self._api = DataApi("http://opa", parts.path) if parts.scheme == "unix" else DataApi(url)
         self._breaker = Breaker()
-        self._sets = AcceptedSets()
+        self._sets = AcceptedSets(REPLACED_S)
         self._version = ""
         self._serving: str | None = None
         self._trouble = "not asked yet"
@@ -85,7 +87,8 @@ class OpaServer:
             answer = await self._api.query(b"[]", PROBE_TIMEOUT_S)
             digest = answer.get("digest") if isinstance(answer, dict) else None
             self._serving = digest if isinstance(digest, str) else None
-            self._trouble = "" if self._serving in self._sets.all else "the server has another policy set"
+            known = self._serving in self._sets.all
+            self._trouble = "" if known else "the server has another policy set, or still an old one"
             self._version = await self._read_version()
         except EngineFault as error:
             self._serving, self._trouble = None, f"the server does not answer with our kernel: {error}"

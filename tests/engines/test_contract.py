@@ -205,3 +205,21 @@ async def test_the_newest_sets_are_accepted_and_the_oldest_go(first: PolicySet) 
     assert list(engine.accepted()) == list("23456789")
     await engine.activate(replace(first, digest="4"))
     assert list(engine.accepted()) == list("23567894")
+
+
+async def test_a_server_that_stays_with_a_replaced_set_is_not_believed_for_ever(
+    first: PolicySet, second: PolicySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.engines.opa.REPLACED_S", 2.0)
+    async with ENGINES["opa over tcp"](first, tmp_path) as running:
+        await running.engine.activate(second)  # and the server goes on with the first
+        assert list(running.engine.accepted()) == [first.digest, second.digest]
+        assert running.engine.status().ready
+        async with asyncio.timeout(10):
+            while running.engine.status().ready:
+                await asyncio.sleep(0.05)
+        assert list(running.engine.accepted()) == [second.digest]
+        await running.engine.activate(first)  # put back: it decides again, and for as long as it likes
+        await asyncio.sleep(2.1)
+        assert list(running.engine.accepted()) == [first.digest]
+        assert running.engine.status().ready
