@@ -107,7 +107,9 @@ class Verifier:
 
     def _check_signature(self, text: bytes, header: dict[str, Any], signature: bytes) -> None:
         name = header.get("alg")
-        if name not in self._allowed or "crit" in header:
+        if "crit" in header:
+            raise ValueError("the JWT's header has `crit`, and asks for more than is known here")
+        if name not in self._allowed:
             raise ValueError(
                 f"signed with {str(name)[:32]!r}; policy.verification_key allows {', '.join(self._allowed)}"
             )

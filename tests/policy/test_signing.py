@@ -180,11 +180,25 @@ def test_a_good_signature_over_something_else_is_refused(
     built: PolicySet, signer: Signer, tmp_path: Path, what: str
 ) -> None:
     payload, said = PAYLOADS[what]
-    text = f"{encoded({'alg': 'RS256'})}.{encoded(payload)}"
-    signature = base64.urlsafe_b64encode(signer._signature(text.encode())).decode().rstrip("=")
-    token = json.dumps({"signatures": [f"{text}.{signature}"]}).encode()
+    token = signed(signer, {"alg": "RS256"}, payload)
     with pytest.raises(PolicyRefused, match=said):
         Verifier(key_files(tmp_path)[1]).check({**bundle.unpack(built.bundle), SIGNATURES: token})
+
+
+def signed(signer: Signer, header: dict[str, Any], payload: Any) -> bytes:
+    text = f"{encoded(header)}.{encoded(payload)}"
+    signature = base64.urlsafe_b64encode(signer._signature(text.encode())).decode().rstrip("=")
+    return json.dumps({"signatures": [f"{text}.{signature}"]}).encode()
+
+
+def test_a_header_that_asks_for_more_than_a_signature_is_refused(
+    built: PolicySet, signer: Signer, tmp_path: Path
+) -> None:
+    files, verifier = bundle.unpack(built.bundle), Verifier(key_files(tmp_path)[1])
+    told = [{"algorithm": "SHA-256", "hash": value, "name": name} for name, value in listing(files).items()]
+    verifier.check({**files, SIGNATURES: signed(signer, {"alg": "RS256", "kid": "any"}, {"files": told})})
+    with pytest.raises(PolicyRefused, match="crit"):
+        verifier.check({**files, SIGNATURES: signed(signer, {"alg": "RS256", "crit": ["exp"]}, {"files": told})})
 
 
 def test_a_signed_archive_holds_nothing_that_is_no_file_and_nothing_twice(
