@@ -138,6 +138,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "a module gone": (without("scopes/pay.rego"), "scopes/pay.rego: was signed and is not"),
     "the kernel gone": (without(f"{KERNEL_FOLDER}/kernel.rego"), "kernel.rego: was signed and is not"),
     "not JSON": (lambda f: {**f, SIGNATURES: b"{"}, SIGNATURES),
+    "a name twice": (lambda f: {**f, SIGNATURES: b'{"signatures":[],' + f[SIGNATURES][1:]}, "stands twice"),
     "no object": (lambda f: {**f, SIGNATURES: b"[]"}, "must be a JSON object"),
     "no token": (lambda f: {**f, SIGNATURES: b'{"signatures": []}'}, "exactly one JWT"),
     "two tokens": (in_file(lambda told: {"signatures": told["signatures"] * 2}), "exactly one JWT"),
