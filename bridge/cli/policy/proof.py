@@ -40,8 +40,8 @@ from bridge.policy.matrix.model import Kind
 from bridge.server import Bridge
 
 MAX_SCOPES = 64
-AT_A_TIME = 64
-"""Requests to one bridge: the log takes in what comes together with one write to the disk."""
+AT_A_TIME = 24
+"""Requests to all bridges: enough to wait for none of their disks, and few enough that each keeps up with its work."""
 MADE_UP = Kind("matrix_grant", "matrix_token")
 PATIENCE_MS = 60_000
 _World = Literal["granting", "gate_denies", "scopes_deny"]
@@ -85,7 +85,8 @@ async def prove(settings: Settings, policy_set: PolicySet, kinds: tuple[Kind, ..
     world = World(asked, (*kinds, MADE_UP), settings.authzen.curity.token_type)
     proof = Proof(scopes=len(asked))
     worlds: tuple[_World, ...] = ("granting", "gate_denies", "scopes_deny")
-    granting, *denying = await together(_drive(settings, policy_set, world, name, proof) for name in worlds)
+    slots = asyncio.Semaphore(AT_A_TIME)
+    granting, *denying = await together(_drive(settings, policy_set, world, name, proof, slots) for name in worlds)
     for route in granting:
         driven = Driven(" ".join(route), len(granting[route]))
         driven.blind = [_text(kind) for kind, shown in granting[route].items() if not _seen(DRIVERS[route], shown)]
@@ -106,13 +107,13 @@ _Route = tuple[str, str]
 
 
 async def _drive(
-    settings: Settings, policy_set: PolicySet, world: World, name: _World, proof: Proof
+    settings: Settings, policy_set: PolicySet, world: World, name: _World, proof: Proof, slots: asyncio.Semaphore
 ) -> dict[_Route, dict[Kind, Shown]]:
     world = replace(world, tokens=name != "scopes_deny")
     with tempfile.TemporaryDirectory(prefix="issuance-matrix-") as scratch:
         folder = Path(scratch)
         _write(folder / "policies", policy_set, world, name)
-        async with _running(_settings(settings, folder, world)) as (bridge, ask):
+        async with _running(_settings(settings, folder, world), slots) as (bridge, ask):
             routes = {(r.method, r.resource.canonical) for r in bridge.application().router.routes() if r.resource}
             known = {route for route in routes if route[0] != "HEAD" or ("GET", route[1]) not in routes}
             proof.unknown = [" ".join(route) for route in sorted(known - DRIVERS.keys() - SILENT.keys())]
@@ -141,8 +142,8 @@ def _read_log(folder: Path, proof: Proof) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[tuple[Bridge, Ask]]:
-    bridge, slots = Bridge(settings), asyncio.Semaphore(AT_A_TIME)
+async def _running(settings: Settings, slots: asyncio.Semaphore) -> AsyncIterator[tuple[Bridge, Ask]]:
+    bridge = Bridge(settings)
     await bridge.start()
     try:
         port = await bridge.listen()
