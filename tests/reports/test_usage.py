@@ -249,6 +249,20 @@ def test_an_exception_is_used_where_a_grant_rests_on_it(tmp_path: Path) -> None:
     assert (taken[package, "w", "EX-1"].used, taken[package, "w", "EX-1"].last_ms) == (2, START_MS)
 
 
+def test_an_exception_of_a_prefix_is_used_by_scopes_below_it_alone(tmp_path: Path) -> None:
+    package = 'issuance.scope_prefix["t:"]'
+    waived = {"path": "waiver", "package": package, "code": "w", "id": "EX-1"}
+    answer = {"outcome": "allow", "findings": [{"code": "w"}]}
+    granted = [
+        {**decision(number, {scope: "allow"}), "scopes": {scope: answer}, "exceptions": [waived]}
+        for number, scope in enumerate(["t:a", "other"])
+    ]
+    taken: dict[Key, Taken] = {}
+    with reading(write(tmp_path, granted)) as reader:
+        taken_in(reader, EVER, taken)
+    assert [(one.recorded, one.used) for one in taken.values()] == [(2, 1)]
+
+
 _names = st.sampled_from(["read", "pay", "t:a", "t:b", "t:*", "t:a:*", "x"])
 
 
