@@ -249,6 +249,15 @@ def test_an_exception_is_used_where_a_grant_rests_on_it(tmp_path: Path) -> None:
     assert (taken[package, "w", "EX-1"].used, taken[package, "w", "EX-1"].last_ms) == (2, START_MS)
 
 
+def test_a_batch_with_one_grant_for_nobody_in_particular_leaves_the_audience_open(tmp_path: Path) -> None:
+    batch = {"batch": {"id": uuid7(START_MS), "size": 2}}
+    entries = [decision(0, {"a": "allow"}, limit={"audience": ["api"]}, **batch), decision(1, {"b": "allow"}, **batch)]
+    seen = Usage(EVER)
+    with reading(write(tmp_path, entries)) as reader:
+        seen.read(reader)
+    assert (seen.clients[SHOP].requests, seen.clients[SHOP].anywhere) == (1, 1)
+
+
 def test_an_exception_of_a_prefix_is_used_by_scopes_below_it_alone(tmp_path: Path) -> None:
     package = 'issuance.scope_prefix["t:"]'
     waived = {"path": "waiver", "package": package, "code": "w", "id": "EX-1"}
