@@ -56,7 +56,7 @@ def verify(found: Source, opa: Path, verifier: Verifier | None = None) -> Policy
         raise PolicyRefused(["the bundle holds our kernel and not its index, so its data is not whole: build it again"])
     if held < len(kernel.MODULES) and (claimed is not None or verifier is not None):
         raise PolicyRefused(["the bundle does not hold our whole kernel: build it again with `policy build`"])
-    _check(made.everything, made.all_data, made.roots, opa)
+    check(made, opa)
     return made.policy_set(found.archive.get(SIGNATURES) or b"")
 
 
@@ -183,17 +183,17 @@ def _digest(files: dict[str, str], kernel_modules: Mapping[str, bytes]) -> str:
     return hashlib.sha256(bundle.canonical(listing)).hexdigest()
 
 
-def _check(modules: dict[str, bytes], data: dict[str, Any], roots: list[str], opa: Path) -> None:
-    """`opa check --strict --bundle` on exactly what will run, with the built-ins that ship with the bridge."""
+def check(made: Assembled, opa: Path, *, strict: bool = True) -> None:
+    """`opa check --bundle` on exactly what will run, with the built-ins that ship with the bridge. PolicyRefused."""
     with tempfile.TemporaryDirectory(prefix="issuance-check-") as scratch:
         folder = Path(scratch) / "set"
-        for name, content in modules.items():
+        for name, content in made.everything.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        (folder / "data.json").write_bytes(bundle.canonical(data))
-        (folder / ".manifest").write_bytes(bundle.canonical({"rego_version": 1, "roots": roots}))
+        (folder / "data.json").write_bytes(bundle.canonical(made.all_data))
+        (folder / ".manifest").write_bytes(bundle.canonical({"rego_version": 1, "roots": made.roots}))
         capabilities = Path(scratch) / "capabilities.json"
         capabilities.write_bytes(kernel.CAPABILITIES)
-        if reasons := opa_cli.check(opa, folder, capabilities, "--bundle"):
+        if reasons := opa_cli.check(opa, folder, capabilities, "--bundle", strict=strict):
             raise PolicyRefused(reasons)

@@ -8,7 +8,7 @@ from typing import Any
 from bridge.errors import PolicyRefused, SetNotKept
 from bridge.model.policy import PolicySet
 from bridge.policy import source
-from bridge.policy.load import KERNEL_FOLDER, Assembled, merge_data, take_index
+from bridge.policy.load import KERNEL_FOLDER, Assembled, check, merge_data, take_index
 from bridge.policy.syntax import Module, parse
 
 _OWN = ("gate", "scope", "scope_prefix")
@@ -25,8 +25,8 @@ class Restored:
 def restore(path: Path, digest: str, opa: Path) -> Restored:
     """The set with this `digest`, with the kernel that it decided with, which need not be today's.
 
-    SetNotKept: there is no such file, or it is not what made that digest. What OPA and the index say about it is not
-    asked again: it passed when it was taken up, and runs as those same bytes.
+    SetNotKept: there is no such file, it is not what made that digest, or it calls what no policy may: whoever can
+    write both an entry and a file would else have the machine of an auditor send requests.
     """
     if not path.is_file():
         raise SetNotKept(f"{path} is not there", missing=True)
@@ -35,6 +35,8 @@ def restore(path: Path, digest: str, opa: Path) -> Restored:
         data = merge_data(found, opa)
         claimed = take_index(data, found)
         made = _assembled(found.modules, parse(opa, found.modules), data)
+        if made.digest == digest:
+            check(made, opa, strict=False)
     except PolicyRefused as refused:
         raise SetNotKept(f"{path}: {refused}") from refused
     if made.digest != digest:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from bridge import kernel
 from bridge.errors import EvidenceUnavailable, SetNotKept
 from bridge.evidence.archive import PolicyArchive
 from bridge.model.policy import PolicySet
-from bridge.policy.load import load
+from bridge.policy.load import Assembled, load
 from bridge.policy.opa import find_opa
 from bridge.policy.restore import restore
+from bridge.policy.syntax import parse
 from tests.support.bridge import LocalBridge, local_bridge, request, run_cli, starting_bridge
 from tests.support.evidence import reading
 from tests.support.policies import write_policies
@@ -153,3 +155,13 @@ async def test_verifying_the_log_looks_at_what_is_kept(tmp_path: Path) -> None:
     kept.unlink()
     done = run_cli("log", "verify", "--config", config)
     assert done.returncode == 0 and f"note policies/{kept.name} is not there" in done.stdout
+
+
+def test_a_file_that_is_its_digest_and_reaches_for_the_network_is_not_run(tmp_path: Path) -> None:
+    """Who can write both an entry and a file makes any digest good; the machine of an auditor is not theirs."""
+    modules = {"gate.rego": b'package issuance.gate\n\nallow if http.send({"method": "GET", "url": "http://x"})\n'}
+    made = Assembled(modules, parse(find_opa(), modules), {}, kernel.MODULES)
+    kept = tmp_path / f"{made.digest}.tar.gz"
+    kept.write_bytes(made.policy_set().bundle)
+    with pytest.raises(SetNotKept, match=r"undefined function http\.send"):
+        restore(kept, made.digest, find_opa())
