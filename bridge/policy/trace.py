@@ -1,6 +1,8 @@
 """What OPA did with one package on one document, from its own trace: which lines held, and what each rule looked at."""
 
 import json
+import resource
+import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.errors import PolicyRefused
-from bridge.policy import opa as opa_cli
 
 Mark = Literal["held", "failed", "some"]
 """Of a line: it held, it failed, or (where it was tried for several values) it held for some of them."""
@@ -17,7 +18,10 @@ Place = tuple[str, int]
 """A file of the bundle, and a row."""
 Path_ = tuple[str | int, ...]
 _FLAGS = ("--explain", "full", "--disable-indexing", "--disable-early-exit", "--format", "json", "--stdin-input")
-MAX_TRACE_BYTES = 512 * 1024 * 1024
+MAX_TRACE_BYTES = 64 * 1024 * 1024
+"""Each event of a trace repeats all local variables: a loop over a thousand values may have gigabytes to tell."""
+MAX_MEMORY_BYTES = 1536 * 1024 * 1024
+TRACE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -60,17 +64,46 @@ def trace(opa: Path, bundle: bytes, package: str, rules: Sequence[str], document
     with tempfile.TemporaryDirectory(prefix="issuance-trace-") as scratch:
         file = Path(scratch) / "bundle.tar.gz"
         file.write_bytes(bundle)
-        done = opa_cli.run(opa, "eval", "--bundle", str(file), *_FLAGS, query, stdin=json.dumps(document).encode())
+        told = _asked([str(opa), "eval", "--bundle", str(file), *_FLAGS, query], json.dumps(document).encode(), package)
     try:
-        if len(done.stdout) > MAX_TRACE_BYTES:
-            raise PolicyRefused([f"the trace of {package} is too large"])
-        told = json.loads(done.stdout)
         errors = told.get("errors") or []
         error = "; ".join(str(one.get("message", one)) for one in errors) or None
         return _read(told.get("explanation") or [], error)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        text = done.stderr.decode(errors="replace").strip()[:500] or str(fault)
-        raise PolicyRefused([f"OPA gives no trace of {package}: {text}"]) from fault
+        raise PolicyRefused([f"OPA gives no trace of {package}: {fault}"]) from fault
+
+
+def _asked(command: Sequence[str], stdin: bytes, package: str) -> Any:
+    """What OPA prints, within its bounds of time, memory and size."""
+    with tempfile.TemporaryFile() as out:
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin,
+                stdout=out,
+                stderr=subprocess.PIPE,
+                env={},
+                timeout=TRACE_S,
+                preexec_fn=_bounded,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PolicyRefused([f"OPA gives no trace of {package} within {TRACE_S:.0f} s"]) from None
+        except (OSError, subprocess.SubprocessError) as error:
+            raise PolicyRefused([f"OPA gives no trace of {package}: {error}"]) from error
+        if out.tell() >= MAX_TRACE_BYTES:
+            raise PolicyRefused([f"the trace of {package} is larger than {MAX_TRACE_BYTES} bytes"])
+        out.seek(0)
+        try:
+            return json.load(out)
+        except ValueError as fault:
+            text = done.stderr.decode(errors="replace").strip().partition("\n")[0][:500] or str(fault)
+            raise PolicyRefused([f"OPA gives no trace of {package}: {text}"]) from fault
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_TRACE_BYTES, MAX_TRACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
 
 
 def _read(events: Iterable[Mapping[str, Any]], error: str | None) -> Trace:

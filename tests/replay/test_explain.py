@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bridge.errors import PolicyRefused
+from bridge.policy import trace as tracing
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa
 from bridge.policy.trace import trace
@@ -262,3 +264,17 @@ _helper if {
     by = {text[row - 1].strip(): mark for (file, row), mark in traced.lines.items() if file == "p0.rego"}
     assert (by["not _helper"], by["some a in input.audience"], by['a != "no"']) == ("failed", "held", "some")
     assert (by["input.context.ok"], by["input.context.other"]) == ("failed", "held")
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "told"), [("MAX_TRACE_BYTES", 100_000, "larger"), ("TRACE_S", 0.01, "within")]
+)
+def test_a_trace_without_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: float, told: str
+) -> None:
+    """Each of its events repeats all local variables: a loop over a thousand values told gigabytes."""
+    loop = {"issuance.gate": "allow if count([n | some n in numbers.range(1, 60); n > 0]) > 0"}
+    made = load(write_policies(tmp_path, loop), find_opa())
+    monkeypatch.setattr(tracing, bound, most)
+    with pytest.raises(PolicyRefused, match=told):
+        trace(find_opa(), made.bundle, "issuance.gate", ["allow"], {})
