@@ -58,7 +58,7 @@ def read_terms(told: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[Qu
     bare, failed = told.get("bare"), told.get("source_failed")
     targets = told.get("targets")
     terms = Terms(
-        scopes=_texts(told["scopes"]) if "scopes" in told else tuple(document["scopes"]),
+        scopes=_texts(told["scopes"] if "scopes" in told else document["scopes"]),
         targets=None if targets is None else _texts(document["audience"] if targets == AS_ASKED else targets),
         crit=bool(told.get("crit", True)),
         bare=None if bare is None else Bare(_seconds(bare.get("token_lifetime"))),

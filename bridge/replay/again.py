@@ -22,7 +22,16 @@ from bridge.pdp.record import Facts, Recorder
 from bridge.pdp.record_tuples import Told, TupleFacts, TupleRecorder
 from bridge.pdp.tuples import RULES, read_tuple, source_failed
 from bridge.ports import Engine
-from bridge.replay.recorded import BY_POLICIES, NOT_OURS, NotReplayable, Reason, Recorded, RecordedTuples, Replayable
+from bridge.replay.recorded import (
+    BY_POLICIES,
+    NOT_OURS,
+    NotReplayable,
+    Reason,
+    Recorded,
+    RecordedTuples,
+    Replayable,
+    unreadable,
+)
 
 CHUNK_S = 120.0
 QUERY_S = 30.0
@@ -44,30 +53,32 @@ async def decide_again(engine: Engine, recorded: Sequence[Replayable]) -> list[A
     Raises EngineUnavailable, EngineTimeout or PolicyMismatch when nothing usable comes. The scopes that other
     documents of the same token left (`within`) are those of then, also where that set leaves others.
     """
-    asks, places = _asks(recorded)
+    asked = [_asks(one) for one in recorded]
+    asks = dict(
+        one for some in asked if isinstance(some, list) for one in some
+    )  # a gate that counts often is asked once
     deadline = time.monotonic() + CHUNK_S
-    said = await evaluate(engine, [ask for _, ask in asks], deadline=deadline, query_s=QUERY_S)
-    chunk = _Chunk(engine, said, places)
-    return [chunk.again(one) for one in recorded]
+    said = await evaluate(engine, list(asks.values()), deadline=deadline, query_s=QUERY_S)
+    chunk = _Chunk(engine, said, {key: place for place, key in enumerate(asks)})
+    return [chunk.again(one) if isinstance(a, list) else a for one, a in zip(recorded, asked, strict=True)]
 
 
 _Key = tuple[int, int | None]
 """The index of an entry, and which of its items is meant; None: it has one document."""
 
 
-def _asks(recorded: Sequence[Replayable]) -> tuple[list[tuple[_Key, Ask]], dict[_Key, int]]:
-    """What to ask, each document once, with those of the gates that count."""
-    asks: dict[_Key, Ask] = {}
-    for one in recorded:
+def _asks(one: Replayable) -> list[tuple[_Key, Ask]] | NotReplayable:
+    """What to ask for one entry, with the document of the gate that counts."""
+    try:
         if isinstance(one, RecordedTuples):
-            for number, document in _asked(one).items():
-                resource = str(document["resource"]["type"])
-                asks[one.index, number] = Ask(encode(document), resource=resource, rules=RULES)
-            continue
-        for each in (one, one.gate):
-            if each is not None:
-                asks[each.index, None] = Ask(each.raw, each.gate is None, _mapped(each))
-    return list(asks.items()), {key: place for place, key in enumerate(asks)}
+            asked = _asked(one).items()
+            return [
+                ((one.index, n), Ask(encode(d), resource=str(d["resource"]["type"]), rules=RULES)) for n, d in asked
+            ]
+        both = [each for each in (one, one.gate) if each is not None]
+        return [((each.index, None), Ask(each.raw, each.gate is None, _mapped(each))) for each in both]
+    except NOT_OURS as error:  # it must not take the others of its query with it
+        return unreadable(error)
 
 
 def _mapped(one: Recorded) -> tuple[str, ...]:
@@ -97,7 +108,7 @@ class _Chunk:
         except EngineTimeout as error:
             return NotReplayable(Reason.ENGINE, str(error))
         except NOT_OURS as error:
-            return NotReplayable(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+            return unreadable(error)
 
     def _decision(self, one: Recorded) -> Again:
         decision, verdicts = self._decided(one)

@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Any
+
+import orjson
 
 from bridge.audit.disclosed import revealed
 from bridge.audit.reader import Found, LogReader
@@ -21,7 +24,7 @@ from bridge.pdp.terms import read_terms
 REPLAYED = ("decision", EVALUATION)
 KINDS = (*REPLAYED, SEARCH)
 """Entries that answer a question. What other kinds tell of is not decided by policies."""
-NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, IndexError, EvidenceUnavailable)
+NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, EvidenceUnavailable)
 """What comes of reading an entry that no bridge has written."""
 BY_POLICIES = frozenset([Code.NO_ALLOW, Code.POLICY_ERROR, Code.UNMAPPED_RESOURCE, Code.SOURCE_FAILED, Code.DEADLINE])
 """Codes of tuples that a policy was asked about; with any other one it was not."""
@@ -107,6 +110,11 @@ class RecordedTuples:
 Replayable = Recorded | RecordedTuples
 
 
+def unreadable(error: Exception) -> NotReplayable:
+    """What `error`, one of NOT_OURS, means for the entry."""
+    return NotReplayable(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+
+
 class Records:
     """Reads them from a log."""
 
@@ -120,7 +128,7 @@ class Records:
             entry = revealed(self._reader, found)
             return self._read(found, entry)
         except NOT_OURS as error:
-            return NotReplayable(Reason.UNREADABLE, str(error))
+            return unreadable(error)
 
     def _read(self, found: Found, entry: Mapping[str, Any]) -> Replayable | NotReplayable:
         if entry["kind"] not in REPLAYED:
@@ -145,7 +153,10 @@ class Records:
             at_gate = self._at_gate(named)
             if isinstance(at_gate, NotReplayable) or at_gate.digest != _digest(entry):
                 return NotReplayable(Reason.GATE)
+            if at_gate.entry["batch"]["id"] != entry["batch"]["id"]:
+                return NotReplayable(Reason.GATE, "that is a decision of another batch")
             gate = at_gate
+        orjson.loads(raw)  # what only Python reads (NaN, UTF-16) would fail the whole query that it stands in
         question, denies = read_terms(entry["terms"], json.loads(raw))
         sources = tuple(e for e in entry["exceptions"] if "source" in e)
         informed = Informed(tuple(entry["sources"]), sources, denies)
@@ -163,11 +174,11 @@ class Records:
         """The entries that hold the rest of them were written together with this one, right after it."""
         rules = list(entry["rules"])
         if entry.get("rules_follow"):
-            for one in self._reader.walk(index + 1):
-                further = revealed(self._reader, one)
-                if further["kind"] != "rules" or further["decision_id"] != entry["id"]:
+            for place in count(index + 1):  # one by one: a walk would read thousands for each decision
+                further = [revealed(self._reader, one) for one in self._reader.named(str(place))]
+                if not further or further[0]["kind"] != "rules" or further[0]["decision_id"] != entry["id"]:
                     break
-                rules.extend(further["rules"])
+                rules.extend(further[0]["rules"])
         return tuple(rules)
 
 
@@ -184,11 +195,9 @@ def _undecided(entry: Mapping[str, Any]) -> Reason | None:
 
 
 def _tuples(index: int, entry: Mapping[str, Any], raw: bytes) -> RecordedTuples:
-    numbers, documents = [one["item"] for one in entry["decisions"]], iter(json.loads(raw))
-    shown = dict(zip(numbers, entry["request"]["tuples"], strict=True))
-    by = {number: next(documents) if shown[number] else None for number in numbers}
-    if next(documents, None) is not None:
-        raise ValueError("there are more documents than tuples")
+    shown = {one["item"]: told for one, told in zip(entry["decisions"], entry["request"]["tuples"], strict=True)}
+    by: dict[int, dict[str, Any] | None] = dict.fromkeys(shown)
+    by.update(zip([number for number, told in shown.items() if told], json.loads(raw), strict=True))
     return RecordedTuples(index, entry, by, _digest(entry), len(raw))
 
 

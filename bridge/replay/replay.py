@@ -7,9 +7,10 @@ from typing import Literal
 from bridge.audit.reader import Found, LogReader
 from bridge.model.policy import PolicySet
 from bridge.ports import Engine
+from bridge.replay.again import Again
 from bridge.replay.compare import Difference, differences
 from bridge.replay.engines import KeptSets
-from bridge.replay.recorded import NotReplayable
+from bridge.replay.recorded import NOT_OURS, NotReplayable, Replayable, unreadable
 from bridge.replay.rerun import rerun
 
 
@@ -33,8 +34,16 @@ class Replay:
     async def __call__(self, found: Iterable[Found]) -> AsyncIterator[Result]:
         """A result for each entry among `found` that is a decision, an evaluation or a search, in their order."""
         async for one in rerun(self._reader, self._engines, found):
-            if isinstance(one.now, NotReplayable):
+            if isinstance(one.now, Again) and one.recorded is not None:
+                yield _compared(one.recorded, one.now)
+            elif isinstance(one.now, NotReplayable):
                 yield Result(one.index, one.id, "not_replayable", one.now)
-            elif one.recorded is not None:
-                differing = tuple(differences(one.recorded.entry, one.recorded.rules, one.now.entry))
-                yield Result(one.index, one.id, "different" if differing else "same", None, differing)
+
+
+def _compared(recorded: Replayable, now: Again) -> Result:
+    index, name = recorded.index, str(recorded.entry.get("id"))
+    try:
+        differing = tuple(differences(recorded.entry, recorded.rules, now.entry))
+    except NOT_OURS as error:
+        return Result(index, name, "not_replayable", unreadable(error))
+    return Result(index, name, "different" if differing else "same", None, differing)

@@ -111,4 +111,4 @@ def _chunks(recorded: list[Replayable]) -> Iterator[list[Replayable]]:
 
 
 def _told(one: Replayable, now: Again | NotReplayable) -> Rerun:
-    return Rerun(one.index, one.entry["id"], one, now)
+    return Rerun(one.index, str(one.entry.get("id")), one, now)
