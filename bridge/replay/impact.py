@@ -1,13 +1,13 @@
 """What a candidate set would have decided otherwise: for whom, which scope, and by which rule."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from bridge.model.decision import Outcome
-from bridge.model.entry import canonical
+from bridge.model.entry import canonical, exact
 from bridge.model.policy import GATE, resource_package
 from bridge.policy.index import package_name
 from bridge.replay.again import Again
@@ -25,6 +25,7 @@ class Kind(StrEnum):
     CHANGED_LIMIT = "changed_limit"
     CHANGED_CLAIMS = "changed_claims"
     CHANGED_REQUIREMENT = "changed_requirement"
+    CHANGED_CONTEXT = "changed_context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Cause:
 class Change:
     """One difference. `scope`: None where it is about the request as a whole, or another tuple of this `resource` type.
 
-    `was` and `now`: the limit, the claims or the requirements, where those differ.
+    `was` and `now`: the limit, the claims, the requirements or the context, where those differ.
     """
 
     kind: Kind
@@ -82,39 +83,58 @@ def _of_decision(recorded: Recorded, again: Again) -> Iterator[Change]:
     if not then["scopes"] and _yes(then) is not _yes(now):
         kind = Kind.NEWLY_GRANTED if _yes(now) else Kind.NEWLY_DENIED
         yield Change(kind, None, _causes(rules, kind, None, then if kind is Kind.NEWLY_GRANTED else now))
+    elif not then["scopes"] and (waits := _apart_in(_waits, then, now)) is not None:
+        yield Change(Kind.CHANGED_REQUIREMENT, None, _named(rules, "require", None), None, *waits)
     elif _issues(then) and _issues(now):
-        yield from _of_token(then, now, rules)
+        yield from _of_token(then, _whole(again), rules)
 
 
 def _of_token(then: Entry, now: Entry, rules: tuple[Sequence[Entry], Sequence[Entry]]) -> Iterator[Change]:
     """What the token that is minted both times would hold."""
     if canonical(then["limit"]) != canonical(now["limit"]):
         yield Change(Kind.CHANGED_LIMIT, None, _named(rules, "limit", None), None, then["limit"], now["limit"])
-    if "claims" in {*then.get("shortened", ()), *now.get("shortened", ())}:
-        return
-    was, got = ({"claims": entry["claims"], "crit": entry["crit"]} for entry in (then, now))
+    told = ("claims", "crit") if "claims" in then else ("crit",)  # what had no room then is not known
+    was, got = ({name: entry[name] for name in told} for entry in (then, now))
     if canonical(was) != canonical(got):
         yield Change(Kind.CHANGED_CLAIMS, None, _named(rules, "claims", None), None, was, got)
+
+
+def _whole(again: Again) -> Entry:
+    """With the claims also where an entry would have no room for them."""
+    return again.entry if again.decision is None else {**again.entry, "claims": exact(dict(again.decision.claims))}
 
 
 def _of_tuples(recorded: RecordedTuples, again: Again) -> Iterator[Change]:
     """A package of a resource type has no codes of its own: it allows, or it does not."""
     now = {one["item"]: one for one in again.entry["decisions"]}
+    gone = "context" in recorded.entry.get("shortened", ())
     for then in recorded.entry["decisions"]:
         document, got = recorded.documents[then["item"]], now[then["item"]]
-        if document is None or then["outcome"] == got["outcome"]:
+        if document is None:
             continue
-        kind = Kind.NEWLY_GRANTED if got["outcome"] == Outcome.ALLOW else Kind.NEWLY_DENIED
         resource = str(document["resource"]["type"])
         package = resource_package(resource)
-        allows = next(rule for rule in (*recorded.rules, *again.entry["rules"]) if rule["package"] == package)
-        yield Change(kind, None, (_cause(allows, speaks=kind is Kind.NEWLY_GRANTED),), resource)
+        spoke = [rule for rule in (*recorded.rules, *again.entry["rules"]) if rule["package"] == package][:1]
+        if then["outcome"] != got["outcome"]:
+            kind = Kind.NEWLY_GRANTED if got["outcome"] == Outcome.ALLOW else Kind.NEWLY_DENIED
+            yield Change(kind, None, tuple(_cause(rule, speaks=kind is Kind.NEWLY_GRANTED) for rule in spoke), resource)
+        elif _yes(then) and not gone and (told := _apart_in(_context, then, got)) is not None:
+            causes = tuple(_cause(rule, speaks=True) for rule in spoke)
+            yield Change(Kind.CHANGED_CONTEXT, None, causes, resource, *told)
 
 
 def _waiting(then: Entry, now: Entry, scope: str) -> tuple[Any, Any] | None:
     """What a scope waits for that is granted neither time, where that differs."""
-    was, got = (_waits(entry["scopes"].get(scope, {})) for entry in (then, now))
+    return _apart_in(_waits, *(entry["scopes"].get(scope, {}) for entry in (then, now)))
+
+
+def _apart_in(part: Callable[[Entry], Any], then: Entry, now: Entry) -> tuple[Any, Any] | None:
+    was, got = part(then), part(now)
     return None if canonical(was) == canonical(got) else (was, got)
+
+
+def _context(answer: Entry) -> Any:
+    return answer.get("context")
 
 
 def _waits(answer: Entry) -> list[Any]:

@@ -1,12 +1,17 @@
 """`policy impact`: what it says of a candidate is what a bridge with the candidate decides."""
 
+import asyncio
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bridge.cli.policy.impact import NONE, Share
+import pytest
+
+from bridge.cli.policy.impact import NONE, Share, impact
+from bridge.replay import again, rerun
+from tests.authzen.asking import user
 from tests.replay.asked import DATA, POLICIES, ask_authzen, ask_native, authzen, native, patient_bridge
 from tests.support.bridge import run_cli, write_config
 from tests.support.policies import write_policies
@@ -157,3 +162,44 @@ def test_a_share_is_a_number_or_a_percentage() -> None:
     assert not NONE.exceeded_by(0, 10_000)
     assert not Share(0.5, percent=True).exceeded_by(50, 10_000)
     assert Share(0.5, percent=True).exceeded_by(51, 10_000)
+
+
+async def test_weaker_step_up_larger_claims_and_another_context_are_changes(tmp_path: Path) -> None:
+    then = {
+        "issuance.gate": 'allow := true\nrequire contains {"acr_values": ["high"]} if input.context.step',
+        'authzen.resource["door"]': 'allow := true\ncontext := {"until": "18:00"}',
+    }
+    now = {
+        "issuance.gate": 'allow := true\nrequire contains {"acr_values": ["low"]} if input.context.step\n'
+        'claims := {"long": concat("", [x | some n in numbers.range(1, 3300); x := "0123456789"])}',
+        'authzen.resource["door"]': "allow := true",
+    }
+    write_policies(tmp_path / "rego", then)
+    write_policies(tmp_path / "candidate", now)
+    door = {"subject": user("alice"), "action": {"name": "open"}, "resource": {"type": "door", "id": "1"}}
+    asked = [{**ONE, "scopes": []}, {**ONE, "scopes": [], "context": {"step": True}}]
+    await recorded(tmp_path, asked, [{"evaluations": [door, door]}])
+    done = ran(tmp_path, tmp_path / "candidate", "--json")
+    *told, summary = [json.loads(text) for text in done.stdout.splitlines()]
+    assert (done.returncode, summary["decided"], summary["changed"]) == (1, 3, 3), done.stderr
+    assert {one["change"]: (one["was"], one["now"]) for one in told if one["change"] != "changed_claims"} == {
+        "changed_requirement": ([{"acr_values": ["high"]}], [{"acr_values": ["low"]}]),
+        "changed_context": ({"until": "18:00"}, None),
+    }
+    (claims,) = [one for one in told if one["change"] == "changed_claims"]
+    assert claims["was"]["claims"] == {} and len(claims["now"]["claims"]["long"]) == 33_000
+
+
+async def test_a_candidate_that_gives_no_answer_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_policies(tmp_path / "rego", POLICIES, DATA)
+    slow = "\nallow if count([n | some n in numbers.range(1, 3000000); n > 0]) > 0"
+    write_policies(tmp_path / "candidate", {**POLICIES, "issuance.scope.never": slow}, DATA)
+    await recorded(tmp_path, [{**ONE, "scopes": [scope]} for scope in ("read", "never")], [])
+    monkeypatch.setattr(again, "QUERY_S", 0.3)
+    monkeypatch.setattr(rerun, "CHUNK", 1)
+    arguments = [str(tmp_path / "candidate"), "--config", str(tmp_path / "bridge.toml")]
+    assert await asyncio.to_thread(impact.main, arguments, standalone_mode=False) == 1
+    told = capsys.readouterr().out
+    assert "1 decided again, 1 not replayable" in told and "FAIL  more than allowed: without an answer" in told

@@ -43,8 +43,8 @@ async def replayed(evidence: Path, monkeypatch: pytest.MonkeyPatch, kind: str, l
 
 def _lied(found: Found, documents: dict[bytes, bytes], members: dict[str, Any], document: Any) -> Found:
     told = {**found.entry, **members}
+    raw = document if isinstance(document, bytes) else json.dumps(document).encode()
     if document is not None:
-        raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         told["input_digest"] = hashlib.sha256(raw).hexdigest()
     data = json.dumps({name: value for name, value in told.items() if value is not None}).encode()
     if document is not None:

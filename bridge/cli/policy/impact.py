@@ -26,7 +26,7 @@ from bridge.policy.opa import find_opa, require_version
 from bridge.registry import ENGINES
 from bridge.replay.engines import Candidate
 from bridge.replay.impact import Cause, Change, Kind, changes, client_of
-from bridge.replay.recorded import MEANING, NotReplayable, Reason
+from bridge.replay.recorded import MEANING, NOT_OURS, NotReplayable, Reason
 from bridge.replay.rerun import Rerun, rerun
 
 WIDEST = max(map(len, Kind))
@@ -96,7 +96,7 @@ class Impact:
 @click.option("--max-denied", type=ShareType(), default=NONE, help="Newly denied decisions at most (default 0).")
 @click.option("--max-granted", type=ShareType(), default=NONE, help="Newly granted decisions at most (default 0).")
 @click.option("--max-changed", type=ShareType(), default=NONE,
-              help="Decisions with another limit, claims or requirement at most (default 0).")  # fmt: skip
+              help="Decisions with another limit, claims, requirement or context at most (default 0).")  # fmt: skip
 @click.option("--start", type=click.IntRange(0), default=0, metavar="INDEX", help="The first entry.")
 @click.option("--stop", type=click.IntRange(0), default=None, metavar="INDEX", help="Up to this entry, without it.")
 @config_option
@@ -134,6 +134,8 @@ def impact(
         )
         if most.exceeded_by(count, counted.decided)
     ]
+    if counted.not_replayable[Reason.ENGINE]:  # asked of the candidate, they would have no answer either
+        exceeded.append("without an answer")
     for text in [json.dumps(_summary(counted, policy_set))] if as_json else _report(counted, policy_set, exceeded):
         click.echo(text)
     if exceeded or not counted.decided:
@@ -150,7 +152,11 @@ async def _counted(
         if isinstance(one.now, NotReplayable):
             counted.not_replayable[one.now.reason] += 1
         elif one.recorded is not None:
-            client, differing = client_of(one.recorded), changes(one.recorded, one.now)
+            try:
+                client, differing = client_of(one.recorded), changes(one.recorded, one.now)
+            except NOT_OURS:
+                counted.not_replayable[Reason.UNREADABLE] += 1
+                continue
             counted.add(client, differing)
             for change in differing if as_json else ():
                 click.echo(json.dumps(_change_json(one, client, change)))
