@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from pathlib import Path
@@ -10,6 +11,9 @@ from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import archived
 from bridge.evidence.tree import make_folder, sync_names
 from bridge.model.policy import PolicySet
+
+_PACKED = 64 * 1024
+"""A set has at most so many bytes more when it is packed than when it is not."""
 
 
 class PolicyArchive:
@@ -23,8 +27,8 @@ class PolicyArchive:
         """Puts the set's bundle where it outlives a power loss. EvidenceUnavailable: the set must not decide."""
         path = self._folder / archived(policy_set.digest)
         try:
-            there = path.read_bytes() if path.exists() else b""
-            if not _same(there, policy_set.bundle):
+            there = _found(path, policy_set.bundle)
+            if there is None:
                 there = policy_set.bundle
                 _write(path, there)
         except OSError as error:
@@ -37,12 +41,21 @@ class PolicyArchive:
         return self._kept.get(digest)
 
 
-def _same(there: bytes, bundle: bytes) -> bool:
-    """Another version of the compressor may write other bytes for the same set: those that are on record stay."""
+def _found(path: Path, bundle: bytes) -> bytes | None:
+    """What lies there, if it is the set: another version of the compressor may write other bytes, and those stay.
+
+    What else lies there (a link, a pipe, something that unpacks to more) is written over, and no more of it is read.
+    """
+    if path.is_symlink() or not path.is_file():
+        return None
+    whole = gzip.decompress(bundle)
+    with path.open("rb") as file:
+        there = file.read(len(whole) + _PACKED)
     try:
-        return there == bundle or (bool(there) and gzip.decompress(there) == gzip.decompress(bundle))
-    except (OSError, EOFError, zlib.error):  # damaged: written anew
-        return False
+        with gzip.open(io.BytesIO(there)) as unpacked:
+            return there if there == bundle or unpacked.read(len(whole) + 1) == whole else None
+    except (OSError, EOFError, zlib.error):  # damaged
+        return None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,25 @@ def test_what_is_damaged_is_written_anew_and_what_is_only_packed_otherwise_stays
         PolicyArchive(tmp_path / "file").keep(policy_set)
 
 
+def test_what_is_in_the_place_of_a_set_is_written_over(tmp_path: Path) -> None:
+    """Nothing of it is believed or waited for, and no more is unpacked than the set has."""
+    policy_set = load(write_policies(tmp_path / "rego"), find_opa())
+    archive = PolicyArchive(tmp_path / "evidence")
+    archive.keep(policy_set)
+    kept = archive_of(tmp_path / "evidence")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(policy_set.bundle)
+    bomb = gzip.compress(gzip.decompress(policy_set.bundle) + bytes(300_000_000), compresslevel=1)
+    tracemalloc.start()
+    for make in (lambda: kept.symlink_to(elsewhere), lambda: os.mkfifo(kept), lambda: kept.write_bytes(bomb)):
+        kept.unlink()
+        make()
+        archive.keep(policy_set)
+        assert not kept.is_symlink() and kept.read_bytes() == policy_set.bundle
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
 def test_what_is_no_set_is_not_restored(tmp_path: Path) -> None:
     for file in (tmp_path / "none", tmp_path):
         with pytest.raises(SetNotKept) as caught:
@@ -152,6 +172,10 @@ async def test_verifying_the_log_looks_at_what_is_kept(tmp_path: Path) -> None:
     kept.write_bytes(whole[:-1])
     done = run_cli("log", "verify", "--config", config)
     assert done.returncode == 1 and f"policies/{kept.name} is not the policy set that entry" in done.stdout
+    kept.unlink()
+    os.mkfifo(kept)
+    done = run_cli("log", "verify", "--config", config)
+    assert done.returncode == 1 and f"policies/{kept.name} is no file" in done.stdout
     kept.unlink()
     done = run_cli("log", "verify", "--config", config)
     assert done.returncode == 0 and f"note policies/{kept.name} is not there" in done.stdout
