@@ -126,7 +126,10 @@ def merge_data(found: Source, opa: Path) -> dict[str, Any]:
             value = {part: value}
         if not isinstance(value, dict):
             raise PolicyRefused([f"{name}: must hold an object"])
-        _merge(merged, value, name)
+        try:
+            _merge(merged, value, name)
+        except RecursionError:
+            raise PolicyRefused([f"{name}: nested too deep"]) from None
     return merged
 
 
@@ -171,7 +174,10 @@ def _merge(into: dict[str, Any], value: dict[str, Any], name: str) -> None:
 def _files(modules: Mapping[str, bytes], data: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 (hex) of each module, and of all data together (`data`)."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in modules.items()}
-    return {**digests, "data": hashlib.sha256(bundle.canonical(data)).hexdigest()}
+    try:
+        return {**digests, "data": hashlib.sha256(bundle.canonical(data)).hexdigest()}
+    except RecursionError:  # each folder around a data file is a level of its own
+        raise PolicyRefused(["data: nested too deep, with the folders of its files"]) from None
 
 
 def _digest(files: dict[str, str], kernel_modules: Mapping[str, bytes]) -> str:

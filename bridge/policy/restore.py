@@ -37,7 +37,7 @@ def restore(path: Path, digest: str, opa: Path) -> Restored:
         made = _assembled(found.modules, parse(opa, found.modules), data)
         if made.digest == digest:
             check(made, opa, strict=False)
-    except PolicyRefused as refused:
+    except (PolicyRefused, OSError) as refused:  # also names that no folder can have side by side
         raise SetNotKept(f"{path}: {refused}") from refused
     if made.digest != digest:
         raise SetNotKept(f"{path} holds the set {made.digest}, and not {digest}")

@@ -3,8 +3,11 @@
 import asyncio
 import gzip
 import hashlib
+import io
 import os
+import tarfile
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,30 @@ def test_what_is_no_set_is_not_restored(tmp_path: Path) -> None:
     with pytest.raises(SetNotKept) as caught:
         restore(bare, "0" * 64, find_opa())
     assert not caught.value.missing
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return gzip.compress(raw.getvalue())
+
+
+def test_a_set_that_no_folder_can_hold_is_not_restored(tmp_path: Path) -> None:
+    gate, other = b"package issuance.gate\n\nallow := true\n", b"package issuance.scope.a\n\nallow := true\n"
+    kept = tmp_path / "kept.tar.gz"
+    kept.write_bytes(_packed({"g.rego": gate, f"{'a/' * 1500}data.json": b"{}"}))
+    with pytest.raises(SetNotKept, match="nested too deep"):
+        restore(kept, "0" * 64, find_opa())
+    kept.write_bytes(_packed({"g.rego": gate, "g.rego/h.rego": other}))
+    with pytest.raises(SetNotKept, match="holds the set") as caught:
+        restore(kept, "0" * 64, find_opa())
+    digest = str(caught.value).split("holds the set ")[1][:64]
+    with pytest.raises(SetNotKept, match="File exists"):
+        restore(kept, digest, find_opa())
 
 
 @pytest.mark.timeout(90)
