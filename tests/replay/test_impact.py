@@ -11,6 +11,8 @@ import pytest
 
 from bridge.cli.policy.impact import NONE, Share, impact
 from bridge.replay import again, rerun
+from bridge.replay.impact import changes
+from bridge.replay.recorded import Recorded, RecordedTuples
 from tests.authzen.asking import user
 from tests.replay.asked import DATA, POLICIES, ask_authzen, ask_native, authzen, native, patient_bridge
 from tests.support.bridge import run_cli, write_config
@@ -203,3 +205,26 @@ async def test_a_candidate_that_gives_no_answer_does_not_pass(
     assert await asyncio.to_thread(impact.main, arguments, standalone_mode=False) == 1
     told = capsys.readouterr().out
     assert "1 decided again, 1 not replayable" in told and "FAIL  more than allowed: without an answer" in told
+
+
+def test_what_had_no_room_then_is_not_known_and_a_denial_has_no_context() -> None:
+    door = {"resource": {"type": "door"}}
+
+    def tuples(outcome: str, context: Any, **more: Any) -> list[str]:
+        was, now = (
+            {"decisions": [{"item": 0, "outcome": outcome, "context": c}], "rules": []} for c in (context, None)
+        )
+        return [c.kind for c in changes(RecordedTuples(0, {**was, **more}, {0: door}, "", 0), again.Again(now))]
+
+    assert tuples("allow", {"until": "18:00"}) == ["changed_context"]
+    assert tuples("deny", {"until": "18:00"}) == tuples("allow", {}, shortened=["context"]) == []
+
+    def decision(crit: list[str], **more: Any) -> list[str]:
+        told = {"outcome": "allow", "granted_scopes": [], "scopes": {}, "limit": {}, "rules": [], "crit": [], **more}
+        own: Any = {"question": None, "informed": None, "raw": b"", "digest": "", "rules": ()}
+        now = again.Again({**told, "claims": {"tenant": "acme"}, "crit": crit})
+        return [c.kind for c in changes(Recorded(0, told, **own), now)]
+
+    assert decision(["tenant"], claims={"tenant": "acme"}) == decision(["tenant"]) == ["changed_claims"]
+    assert decision([], claims={}) == ["changed_claims"]
+    assert decision([]) == []
