@@ -15,9 +15,10 @@ from bridge.model.decision import Decision
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import SecretMask
 from bridge.model.times import now_ms, rfc3339, uuid7
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.evaluate import Ask, evaluate
 from bridge.pdp.gather import Call, encode, gather
+from bridge.pdp.question import Question
 from bridge.pdp.record import Facts
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa

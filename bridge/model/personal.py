@@ -13,6 +13,7 @@ import orjson
 
 from bridge.model.commitment import MEMBER, SALT_BYTES, Disclosure, as_text, as_value, commit, standing_in
 from bridge.model.decision import Code, Outcome
+from bridge.model.dialect import ANY
 from bridge.model.entry import canonical, exact
 from bridge.model.issuance import Authentication, Grant, PolicyInput, Subject
 from bridge.model.mask import MASKED, covers, replace_at
@@ -48,6 +49,7 @@ _WORDS = frozenset(
             "consent",
         ),
         *("max_token_lifetime", "targets", "within", "bare", "gate_alone", "source_failed", "gate"),
+        *("dialect", "lifetime", "lives", "details", *ANY),
         *("path", "package", "message", "approved_by", "expires", "reason", "number", MEMBER),
         *("fail_closed", "expired_exception", *EXCEPTION_KINDS, *FIELDS, *Outcome, *Code),
     ]

@@ -5,7 +5,7 @@ Nothing is ever broader than what was asked for.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
@@ -13,57 +13,24 @@ from bridge.model.limit import Limit
 from bridge.model.scope import is_scope_token
 from bridge.model.verdict import Finding, Requirement, Verdict
 from bridge.pdp import details, narrow
-from bridge.pdp.gather import NATIVE, Bare, Terms
+from bridge.pdp.express import expressible
+from bridge.pdp.gather import Bare
+from bridge.pdp.question import Question
 from bridge.pdp.require import unmet
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the answer may depend on beside the verdicts: the input document, its time, the ceiling on lifetimes (s).
-
-    `within`: the scopes that other documents of the same token leave (None: all of them).
-    """
-
-    document: Mapping[str, Any]
-    now_ms: int
-    max_token_lifetime_s: int | None = None
-    terms: Terms = NATIVE
-    within: frozenset[str] | None = None
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """The scopes to answer."""
-        return tuple(self.document["scopes"]) if self.terms.scopes is None else self.terms.scopes
-
-    @property
-    def audience(self) -> tuple[str, ...]:
-        """What a limit's audience is intersected with; empty: nothing was asked for."""
-        return tuple(self.document.get("audience", ())) if self.terms.targets is None else self.terms.targets
-
-    @property
-    def details(self) -> tuple[dict[str, Any], ...]:
-        return tuple(self.document.get("authorization_details", ()))
-
-    @property
-    def is_authzen(self) -> bool:
-        """Whether the token service merges the answers itself."""
-        return self.terms.targets is not None
-
-    @property
-    def leaves_scopes_to_others(self) -> bool:
-        """Whether the scopes asked for are all answered by other documents of the same token."""
-        return not self.scopes and bool(self.document["scopes"]) and not self.terms.gate_alone
-
-    def allows(self, returned: tuple[dict[str, Any], ...] | None) -> bool:
-        """Whether these authorization details are within the requested ones.
-
-        An AuthZEN request need not show which those are; then the token service compares.
-        """
-        return (self.is_authzen and not self.details) or details.within(returned or (), self.details)
-
-
 def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
-    """The decision on `question`, from the gate's verdict and each scope's (None or missing: no package has it)."""
+    """The decision on `question`, from the gate's verdict and each scope's (None or missing: no package has it).
+
+    One that the question's dialect cannot say whole is a denial.
+    """
+    decision, dialect = _merged(question, gate, verdicts), question.terms.dialect
+    if dialect is None or expressible(decision, question, dialect):
+        return decision
+    return _denied(Finding(Code.INEXPRESSIBLE), decision.scopes)
+
+
+def _merged(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
     if question.within is not None:
         gate = _narrower(gate, question.within)
     refused = _refusal(gate, question)

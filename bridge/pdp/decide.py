@@ -22,11 +22,12 @@ from bridge.model.times import now_ms, uuid7
 from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Fault, Limits, ask
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.enrich import Enrich, Informed, uses_of, without_failed
 from bridge.pdp.evaluate import Answers, Ask, Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
 from bridge.pdp.prove import Prover, given_up, note
+from bridge.pdp.question import Question
 from bridge.pdp.record import Facts, Recorder
 from bridge.pdp.together import Within, left_by_others
 from bridge.ports import Engine, Receipt, Record

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from bridge.model.commitment import SALT_BYTES
+from bridge.model.dialect import Dialect
 from bridge.model.mask import SecretMask
 from bridge.model.personal import SALT
 from bridge.model.times import rfc3339
@@ -47,7 +48,7 @@ class Terms:
     a limit's audience may name. `crit`: whether the caller honours critical claims. `gate_of`: the place in the batch
     of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said. `tokens`: what
     of the batch the document is about; those that share one are about the same. `gate_alone`: no scope is asked for
-    there, so a gate's `granted_scope` goes out.
+    there, so a gate's `granted_scope` goes out. `dialect`: what a reply about one token as a whole can say (None: all).
     """
 
     scopes: tuple[str, ...] | None = None
@@ -57,6 +58,7 @@ class Terms:
     bare: Bare | None = None
     tokens: frozenset[tuple[str, ...]] = frozenset()
     gate_alone: bool = False
+    dialect: Dialect | None = None
 
 
 NATIVE = Terms()

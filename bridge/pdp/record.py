@@ -14,10 +14,10 @@ from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import Verdict
 from bridge.pdp import details
-from bridge.pdp.combine import Question
 from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch
+from bridge.pdp.question import Question
 from bridge.pdp.terms import terms_json
 from bridge.pdp.wire import batch_json, findings_json, limit_json, scope_json
 from bridge.ports import EngineStatus, Record

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bridge.model.dialect import Dialect
 from bridge.model.mask import MASKED
 from bridge.model.source import Use
 from bridge.model.times import parse_rfc3339
-from bridge.pdp.combine import Question
 from bridge.pdp.gather import Bare, Terms
+from bridge.pdp.question import Question
 
 AS_ASKED = "audience"
 """In the place of `targets`: they are the document's own audience, as for a batch with one target."""
@@ -33,6 +34,8 @@ def terms_json(question: Question, denies: frozenset[Use], mask: Sequence[tuple[
         told["bare"] = {} if lives is None else {"token_lifetime": lives}
     if terms.gate_alone:
         told["gate_alone"] = True
+    if terms.dialect is not None:
+        told["dialect"] = terms.dialect.document()
     if question.within is not None:
         told["within"] = sorted(question.within)
     if denies:
@@ -63,6 +66,7 @@ def read_terms(told: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[Qu
         crit=bool(told.get("crit", True)),
         bare=None if bare is None else Bare(_seconds(bare.get("token_lifetime"))),
         gate_alone=bool(told.get("gate_alone", False)),
+        dialect=None if told.get("dialect") is None else Dialect.read(told["dialect"]),
     )
     within = frozenset(_texts(told["within"])) if "within" in told else None
     denies: frozenset[Use] = frozenset()

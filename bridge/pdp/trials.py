@@ -12,10 +12,11 @@ from bridge.model.mask import SecretMask
 from bridge.model.policy import PolicySet
 from bridge.model.scope import is_scope_token
 from bridge.pdp.ask import Fault, Limits, ask
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.enrich import UNINFORMED, Enrich, Informed, summed, without_failed
 from bridge.pdp.evaluate import Answers, Ask
 from bridge.pdp.gather import Asking, encode, gather
+from bridge.pdp.question import Question
 from bridge.ports import Engine
 
 CHUNK = 256

@@ -11,10 +11,11 @@ from bridge.model.scope import is_scope_token
 from bridge.model.source import Declared, Status
 from bridge.model.times import now_ms, uuid7
 from bridge.model.verdict import Verdict
-from bridge.pdp import combine
+from bridge.pdp.combine import combine
 from bridge.pdp.enrich import Informed, without_failed
 from bridge.pdp.evaluate import Ask, Verdicts, evaluate
 from bridge.pdp.gather import NATIVE, Call, encode, gather
+from bridge.pdp.question import Question
 from bridge.ports import Engine
 
 CHUNK = 64
@@ -63,12 +64,12 @@ class Answered:
 
     wish: Wish
     verdicts: Verdicts
-    asked: combine.Question
+    asked: Question
 
     def decision(self, *scopes: str) -> Decision:
         """The decision; of `scopes` alone, where there are some, with all else in the document as it is."""
         terms = replace(NATIVE, scopes=scopes) if scopes else NATIVE
-        return combine.combine(replace(self.asked, terms=terms), self.verdicts.gate, self.verdicts.scopes)
+        return combine(replace(self.asked, terms=terms), self.verdicts.gate, self.verdicts.scopes)
 
     def voices(self) -> tuple[Voice, ...]:
         """Each rule that spoke, the gate's first."""
@@ -96,7 +97,7 @@ async def answers(wishes: Sequence[Wish], engine: Engine, settled: Settled) -> A
         for number, (wish, document) in enumerate(zip(chunk, documents, strict=True)):
             at = now if wish.time_ms is None else wish.time_ms
             verdicts = _without_failed(said.verdicts(number, asks[number].scopes, at), wish, settled)
-            yield Answered(wish, verdicts, combine.Question(document, at, settled.max_token_lifetime_s))
+            yield Answered(wish, verdicts, Question(document, at, settled.max_token_lifetime_s))
 
 
 def _asked(wish: Wish, document: Mapping[str, Any]) -> Sequence[str]:

@@ -15,8 +15,8 @@ from bridge.audit.disclosed import revealed
 from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.model.decision import Code
-from bridge.pdp.combine import Question
 from bridge.pdp.enrich import Informed
+from bridge.pdp.question import Question
 from bridge.pdp.record_search import KIND as SEARCH
 from bridge.pdp.record_tuples import KIND as EVALUATION
 from bridge.pdp.terms import read_terms

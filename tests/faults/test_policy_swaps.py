@@ -22,8 +22,9 @@ from bridge import kernel
 from bridge.engines.opa import OpaServer
 from bridge.errors import PolicyRefused
 from bridge.model.policy import PolicySet
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.evaluate import Ask, evaluate
+from bridge.pdp.question import Question
 from bridge.policy import source, watch
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa

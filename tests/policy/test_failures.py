@@ -15,8 +15,9 @@ from bridge.errors import EngineTimeout, PolicyMismatch
 from bridge.model.decision import Decision
 from bridge.model.policy import PolicySet
 from bridge.model.times import now_ms, rfc3339
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.evaluate import Ask, Verdicts, evaluate
+from bridge.pdp.question import Question
 from bridge.policy.load import load
 from tests.policy.sets import write
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from bridge.model.decision import Decision
 from bridge.model.times import parse_rfc3339
 from bridge.model.verdict import Verdict, read_verdict
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
+from bridge.pdp.question import Question
 
 _PARSED = parse_rfc3339("2026-06-01T12:00:00Z")
 assert _PARSED is not None

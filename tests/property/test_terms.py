@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from bridge.model.entry import canonical
 from bridge.model.times import rfc3339
-from bridge.pdp.combine import Question
 from bridge.pdp.gather import NATIVE, Bare, Terms
+from bridge.pdp.question import Question
 from bridge.pdp.terms import read_terms, terms_json
 from tests.property.questions import NOW_MS, RESOURCES, SCOPES
+from tests.property.test_dialects import dialects
 
 _scopes = st.lists(st.sampled_from(SCOPES), unique=True, max_size=4)
 _targets = st.lists(st.sampled_from(RESOURCES), unique=True, max_size=3)
@@ -29,6 +30,7 @@ def _questions(draw: st.DrawFn) -> tuple[Question, frozenset[str | None]]:
         crit=draw(st.booleans()),
         bare=draw(st.none() | st.builds(Bare, st.none() | st.integers(0, 3600))),
         gate_alone=draw(st.booleans()),
+        dialect=draw(st.none() | dialects),
     )
     within = draw(st.none() | _scopes.map(frozenset))
     denies = draw(st.frozensets(st.none() | st.sampled_from(SCOPES), max_size=3))
@@ -44,10 +46,8 @@ def test_what_is_written_is_read_again(asked: tuple[Question, frozenset[str | No
     for name in ("scopes", "audience", "is_authzen", "leaves_scopes_to_others", "now_ms", "within"):
         assert getattr(read, name) == getattr(question, name)
     assert read.max_token_lifetime_s == question.max_token_lifetime_s
-    assert (read.terms.crit, read.terms.bare, read.terms.gate_alone) == (
-        *(question.terms.crit, question.terms.bare),
-        question.terms.gate_alone,
-    )
+    for name in ("crit", "bare", "gate_alone", "dialect"):
+        assert getattr(read.terms, name) == getattr(question.terms, name)
 
 
 def test_an_ordinary_decision_hangs_on_nothing_else() -> None:

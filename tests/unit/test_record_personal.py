@@ -10,9 +10,10 @@ from bridge.model.entry import MAX_ENTRY_BYTES, canonical
 from bridge.model.mask import SecretMask, parse_pointer
 from bridge.model.policy import GATE, Package
 from bridge.model.verdict import read_verdict
-from bridge.pdp.combine import Question, combine
+from bridge.pdp.combine import combine
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Call, encode, gather
+from bridge.pdp.question import Question
 from bridge.pdp.record import Facts, Recorder
 from bridge.ports import EngineStatus, Record
 from tests.unit.test_record import policy_set

@@ -1,0 +1,77 @@
+"""What the reply of a dialect can carry beside yes and no, as data: what it cannot is a denial, never a plain yes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ANY = frozenset(["string", "number", "boolean", "strings", "any"])
+"""All kinds of claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Of one token. `scopes`, `audience`, `details`: whether some of what was asked for can be left out.
+
+    `lifetime`: the shortest and the longest life that can be set (s); None: none can. `lives`: how long the server's
+    tokens live anyway (s), where that is known. `claims`: the kinds of values that a claim may have: string, number,
+    boolean, strings (a list of them), any; `claim_names`: which names it may have (None: every one).
+    """
+
+    scopes: bool = False
+    lifetime: tuple[int, int] | None = None
+    lives: int | None = None
+    audience: bool = False
+    details: bool = False
+    claims: frozenset[str] = frozenset()
+    claim_names: frozenset[str] | None = None
+
+    def carries_claims(self, claims: Mapping[str, Any]) -> bool:
+        """Whether all of these can go into the token."""
+        named = self.claim_names is None or claims.keys() <= self.claim_names
+        return named and all(_kind(value) in self.claims or "any" in self.claims for value in claims.values())
+
+    def carries_lifetime(self, seconds: int) -> bool:
+        """Whether the token lives no longer than that, since it can be told to, or does so anyway."""
+        if self.lives is not None and self.lives <= seconds:
+            return True
+        return self.lifetime is not None and self.lifetime[0] <= seconds
+
+    def document(self) -> dict[str, Any]:
+        """As JSON: only what differs from a plain yes or no."""
+        flags: dict[str, Any] = {name: True for name in ("scopes", "audience", "details") if getattr(self, name)}
+        if self.lifetime is not None:
+            flags["lifetime"] = list(self.lifetime)
+        if self.lives is not None:
+            flags["lives"] = self.lives
+        if self.claims:
+            flags["claims"] = sorted(self.claims)
+        if self.claim_names is not None:
+            flags["claim_names"] = sorted(self.claim_names)
+        return flags
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Dialect":
+        """`document` backwards. ValueError, TypeError or AttributeError when that is none."""
+        shortest, longest = told.get("lifetime", (None, None))
+        names = told.get("claim_names")
+        return cls(
+            scopes=bool(told.get("scopes", False)),
+            lifetime=None if shortest is None else (int(shortest), int(longest)),
+            lives=None if told.get("lives") is None else int(told["lives"]),
+            audience=bool(told.get("audience", False)),
+            details=bool(told.get("details", False)),
+            claims=frozenset(map(str, told.get("claims", ()))),
+            claim_names=None if names is None else frozenset(map(str, names)),
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "strings"
+    return "any"
