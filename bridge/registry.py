@@ -23,6 +23,7 @@ from bridge.doors.bundles import BundlesDoor
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
+from bridge.doors.hooks.door import Hook, HookDoor
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
@@ -87,6 +88,10 @@ class Parts:
     @property
     def ceiling_s(self) -> int | None:
         return self.settings.policy.max_token_lifetime_s
+
+
+def _hook(parts: Parts, hook: Hook) -> Door:
+    return HookDoor(hook, parts.decide, parts.callers, parts.metrics, parts.settings.server.max_scopes)
 
 
 DOORS: tuple[Callable[[Parts], Door], ...] = (

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from typing_extensions import override
 
 from bridge.config.authzen import AuthzenSection
+from bridge.config.hooks import HooksSection
 from bridge.config.section import Label, Section
 from bridge.config.sources import SourceSection
 from bridge.errors import ConfigFault, EvidenceInvalid
@@ -20,6 +22,8 @@ from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
 from bridge.tlog.note import VerifierKey
 
 Role = Literal["token_service", "auditor", "operator"]
+_HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_OTHER_HEADERS = frozenset({"host", "cookie", "connection", "content-length", "content-type", "transfer-encoding"})
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
@@ -130,6 +134,8 @@ class CallerSection(Section):
     name: Label
     roles: tuple[Role, ...] = Field(min_length=1)
     token_sha256: tuple[Sha256, ...] = ()
+    header: str = ""
+    cookie: str = ""
     tls_san: str = ""
     issuer: str = ""
     doors: tuple[str, ...] | None = None
@@ -140,8 +146,19 @@ class CallerSection(Section):
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("header", "cookie")
+    @classmethod
+    def _a_name(cls, name: str) -> str:
+        if name and (not _HTTP_TOKEN.fullmatch(name) or name.lower() in _OTHER_HEADERS):
+            raise ValueError("must be the name of a header or cookie that holds the secret and nothing else")
+        return name
+
     @model_validator(mode="after")
     def _known_somehow(self) -> "CallerSection":
+        if self.header and self.cookie:
+            raise ValueError(f"caller {self.name!r}: header and cookie are two places for one secret; name one of them")
+        if (self.header or self.cookie) and not self.token_sha256:
+            raise ValueError(f"caller {self.name!r}: header and cookie need token_sha256, of the whole value there")
         if not self.token_sha256 and not self.tls_san:
             raise ValueError(f"caller {self.name!r} needs token_sha256 or tls_san")
         return self
@@ -160,6 +177,7 @@ class Settings(BaseSettings):
     evidence: EvidenceSection = EvidenceSection()
     log: LogSection = LogSection()
     authzen: AuthzenSection = AuthzenSection()
+    hooks: HooksSection = HooksSection()
     callers: tuple[CallerSection, ...] = ()
     sources: tuple[SourceSection, ...] = Field(default=(), max_length=32)
 

@@ -1,9 +1,12 @@
-"""Who calls, and what they may do: bearer tokens by SHA-256, or a client certificate's subject alternative name."""
+"""Who calls, and what they may do: secrets by SHA-256, or a client certificate's subject alternative name.
+
+A secret is a bearer token, or the whole value of a header or cookie where a caller can do no other.
+"""
 
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -42,11 +45,23 @@ class AuthenticatedCaller:
             raise CallerRefused(403, "forbidden_grant_type", self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a caller's secret stands: in a header (lower case) or a cookie of its own; neither: a bearer token."""
+
+    header: str = ""
+    cookie: str = ""
+
+
+BEARER, AUTHORIZATION = Place(), Place(header="authorization")
+_NO_DIGEST = b""
+
+
 class Callers:
     """Authenticates requests. Without configured callers (loopback only) everyone is `local` and may do all."""
 
     def __init__(self, sections: Sequence[CallerSection]) -> None:
-        self._by_token: list[tuple[bytes, AuthenticatedCaller]] = []
+        self._by_secret: list[tuple[Place, bytes, AuthenticatedCaller]] = []
         self._by_san: dict[str, AuthenticatedCaller] = {}
         for section in sections:
             caller = AuthenticatedCaller(
@@ -56,9 +71,11 @@ class Callers:
                 doors=None if section.doors is None else frozenset(section.doors),
                 grant_types=None if section.grant_types is None else frozenset(section.grant_types),
             )
-            self._by_token.extend((bytes.fromhex(token), caller) for token in section.token_sha256)
+            place = Place(section.header.lower(), section.cookie)
+            self._by_secret.extend((place, bytes.fromhex(token), caller) for token in section.token_sha256)
             if section.tls_san:
                 self._by_san[section.tls_san] = caller
+        self._places = tuple(dict.fromkeys(place for place, *_ in self._by_secret))
         self._local = None if sections else AuthenticatedCaller(LOCAL, ALL_ROLES, LOCAL)
 
     def authenticate(self, request: web.Request) -> AuthenticatedCaller:
@@ -68,24 +85,40 @@ class Callers:
             if not _names_this_machine(request.host):
                 raise CallerRefused(421, "misdirected")
             return self._local
-        shown = request.headers.getall("Authorization", [])
-        # A token that is shown must hold, and be the only one: a certificate beside it makes up for nothing.
-        caller = self._from_token(shown) if shown else self._from_certificate(request)
+        shown = self._shown(request)
+        # A secret that is shown must hold, and be the only one: a certificate beside it makes up for nothing.
+        caller = self._from_secret(shown) if shown else self._from_certificate(request)
         if caller is None:
             raise CallerRefused(401, "unauthenticated")
         return caller
 
-    def _from_token(self, shown: list[str]) -> AuthenticatedCaller | None:
-        scheme, _, token = shown[0].partition(" ")
-        if len(shown) != 1 or scheme.lower() != "bearer" or not token.strip():
-            return None
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        found = None
-        for known, caller in self._by_token:
-            # No early end: the time taken does not tell which caller came close.
-            if hmac.compare_digest(known, digest):
-                found = caller
+    def _shown(self, request: web.Request) -> list[tuple[Place, str]]:
+        """Every secret of the request, with its place; other headers and cookies are none of ours."""
+        found = [(BEARER, value) for value in request.headers.getall("Authorization", [])]
+        for place in self._places:
+            if place.cookie:
+                found.extend((place, value) for name, value in _cookies(request) if name == place.cookie)
+            elif place.header not in ("", "authorization"):
+                found.extend((place, value) for value in request.headers.getall(place.header, []))
         return found
+
+    def _from_secret(self, shown: list[tuple[Place, str]]) -> AuthenticatedCaller | None:
+        if len(shown) != 1:
+            return None
+        ((place, value),) = shown
+        whole = {place: value}
+        if place == BEARER:
+            scheme, _, token = value.partition(" ")
+            whole = {AUTHORIZATION: value}
+            if scheme.lower() == "bearer" and token.strip():
+                whole[BEARER] = token.strip()
+        digests = {at: hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() for at, text in whole.items()}
+        found: list[AuthenticatedCaller] = []
+        for at, known, caller in self._by_secret:
+            # No early end: the time taken does not tell which caller came close.
+            if hmac.compare_digest(known, digests.get(at, _NO_DIGEST)):
+                found.append(caller)
+        return found[0] if len(found) == 1 else None
 
     def _from_certificate(self, request: web.Request) -> AuthenticatedCaller | None:
         certificate = request.get_extra_info("peercert")
@@ -100,3 +133,11 @@ class Callers:
 def _names_this_machine(host: str) -> bool:
     name = re.sub(r":[0-9]*$", "", host)
     return is_loopback(name.lower().rstrip("."))
+
+
+def _cookies(request: web.Request) -> Iterator[tuple[str, str]]:
+    """Each cookie as it was sent (RFC 6265, section 4.2.1), one that stands twice included."""
+    for header in request.headers.getall("Cookie", []):
+        for pair in header.split(";"):
+            name, _, value = pair.strip().partition("=")
+            yield name, value

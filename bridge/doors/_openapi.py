@@ -96,6 +96,17 @@ _POSTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Hook:
+    """The call of an authorization server, in its own words; `codes`: what it is answered with beside the refusals."""
+
+    path: str
+    name: str
+    summary: str
+    codes: Mapping[str, str]
+
+
+_HOOKS: tuple[_Hook, ...] = ()
 _UNSAID = {
     "500": "A policy failed.",
     "501": "Nobody can list what is searched for.",
@@ -163,6 +174,7 @@ def document() -> dict[str, Any]:
         "security": [{"bearer": []}, {"mtls": []}, {}],
         "paths": {
             **{post.path: _described(post, schemas) for post in (*_POSTS, *_SEARCHES)},
+            **{hook.path: _hooked(hook, schemas[Problem]) for hook in _HOOKS},
             metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False, may_lack=True),
             metadata.PATH + "/{path}": get(
                 "The same, of an identifier with a path.", "application/json", secured=False, named="path"
@@ -202,6 +214,24 @@ def _described(post: _Post, schemas: Mapping[type[BaseModel], Any]) -> dict[str,
             "200": answer,
             **_refused({**_REFUSALS, **post.also}, schemas[post.error], post.error_type),
         },
+    }
+    return {"post": described}
+
+
+def _hooked(hook: _Hook, problem: Any) -> dict[str, Any]:
+    """Bodies as that product documents them."""
+    refusals = _refused(_REFUSALS, problem, "application/problem+json")
+    answers = {
+        code: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+        for code, text in hook.codes.items()
+    }
+    for code in refusals.keys() & answers.keys():
+        answers[code]["content"].update(refusals[code]["content"])  # type: ignore[attr-defined]
+    described = {
+        "summary": hook.summary,
+        "operationId": hook.name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+        "responses": {**refusals, **answers},
     }
     return {"post": described}
 

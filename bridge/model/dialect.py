@@ -14,7 +14,8 @@ class Dialect:
 
     `lifetime`: the shortest and the longest life that can be set (s); None: none can. `lives`: how long the server's
     tokens live anyway (s), where that is known. `claims`: the kinds of values that a claim may have: string, number,
-    boolean, strings (a list of them), any; `claim_names`: which names it may have (None: every one).
+    boolean, strings (a list of them), any; `claim_names`: which names it may have (None: every one) that are not
+    `withheld`.
     """
 
     scopes: bool = False
@@ -24,10 +25,11 @@ class Dialect:
     details: bool = False
     claims: frozenset[str] = frozenset()
     claim_names: frozenset[str] | None = None
+    withheld: frozenset[str] = frozenset()
 
     def carries_claims(self, claims: Mapping[str, Any]) -> bool:
         """Whether all of these can go into the token."""
-        named = self.claim_names is None or claims.keys() <= self.claim_names
+        named = (self.claim_names is None or claims.keys() <= self.claim_names) and not claims.keys() & self.withheld
         return named and all(_kind(value) in self.claims or "any" in self.claims for value in claims.values())
 
     def carries_lifetime(self, seconds: int) -> bool:
@@ -47,6 +49,8 @@ class Dialect:
             flags["claims"] = sorted(self.claims)
         if self.claim_names is not None:
             flags["claim_names"] = sorted(self.claim_names)
+        if self.withheld:
+            flags["withheld"] = sorted(self.withheld)
         return flags
 
     @classmethod
@@ -62,6 +66,7 @@ class Dialect:
             details=bool(told.get("details", False)),
             claims=frozenset(map(str, told.get("claims", ()))),
             claim_names=None if names is None else frozenset(map(str, names)),
+            withheld=frozenset(map(str, told.get("withheld", ()))),
         )
 
 

@@ -49,7 +49,7 @@ _WORDS = frozenset(
             "consent",
         ),
         *("max_token_lifetime", "targets", "within", "bare", "gate_alone", "source_failed", "gate"),
-        *("dialect", "lifetime", "lives", "details", *ANY),
+        *("dialect", "lifetime", "lives", "details", "claim_names", "withheld", "refused", *ANY),
         *("path", "package", "message", "approved_by", "expires", "reason", "number", MEMBER),
         *("fail_closed", "expired_exception", *EXCEPTION_KINDS, *FIELDS, *Outcome, *Code),
     ]

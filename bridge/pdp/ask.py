@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -23,6 +23,12 @@ class Limits:
     deadline_s: float = 1.0
     query_s: float = 0.25
     max_token_lifetime_s: int | None = None
+
+    def within(self, patience_s: float | None) -> "Limits":
+        """The same for a caller who waits no longer than that."""
+        if patience_s is None or patience_s >= self.deadline_s:
+            return self
+        return replace(self, deadline_s=max(patience_s, 0.0))
 
     @property
     def evaluate_s(self) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.model.decision import Code, Decision, Outcome, ScopeDecision
+from bridge.model.decision import Code, Decision, Outcome, ScopeDecision, deny_all
 from bridge.model.limit import Limit
 from bridge.model.scope import is_scope_token
 from bridge.model.verdict import Finding, Requirement, Verdict
@@ -22,8 +22,10 @@ from bridge.pdp.require import unmet
 def combine(question: Question, gate: Verdict, verdicts: Mapping[str, Verdict | None]) -> Decision:
     """The decision on `question`, from the gate's verdict and each scope's (None or missing: no package has it).
 
-    One that the question's dialect cannot say whole is a denial.
+    One that the question's dialect cannot say whole is a denial, and so is one that was refused before it was asked.
     """
+    if question.terms.refused is not None:
+        return deny_all(question.scopes, question.terms.refused)
     decision, dialect = _merged(question, gate, verdicts), question.terms.dialect
     if dialect is None or expressible(decision, question, dialect):
         return decision

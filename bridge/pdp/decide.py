@@ -104,27 +104,30 @@ class Decide:
                 self._prover.overrule(one.decision.outcome, call, one.id, None)
 
     async def _decide(self, askings: Sequence[Asking], ids: Sequence[str], at: int, started: float) -> list[Answered]:
+        limits = self._limits.within(askings[0].call.patience_s)
         try:
-            judged = await self._judge(askings, ids, at, started)
+            judged = await self._judge(askings, ids, at, started, limits)
         except (Exception, asyncio.CancelledError) as error:
             if given_up():
                 raise
             log.exception("decision_defect", decision_id=ids[0])
             name = type(error).__name__
             judged = [self._defect(asking, one, at, name) for asking, one in zip(askings, ids, strict=True)]
-        until = started + self._limits.deadline_s
+        until = started + limits.deadline_s
         parts = [self._prove(asking, one, at, j, until) for asking, one, j in zip(askings, ids, judged, strict=True)]
         answered = [await parts[0]] if len(parts) == 1 else list(await asyncio.gather(*parts))
         return [self._behind_its_gate(asking, one, answered) for asking, one in zip(askings, answered, strict=True)]
 
-    async def _judge(self, askings: Sequence[Asking], ids: Sequence[str], at: int, started: float) -> list[_Judged]:
+    async def _judge(
+        self, askings: Sequence[Asking], ids: Sequence[str], at: int, started: float, limits: Limits
+    ) -> list[_Judged]:
         salted = self._recorder.salted
         documents = [
             gather(asking.request, asking.call, one, at, self._mask, salted=salted)
             for asking, one in zip(askings, ids, strict=True)
         ]
         uses = [uses_of(asking) for asking in askings]
-        until = started + self._limits.enrich_s
+        until = started + limits.enrich_s
         informed = await self._enrich(list(zip(documents, uses, strict=True)), until)
         raw = [encode(document) for document in documents]
         asked = time.monotonic()
@@ -132,7 +135,7 @@ class Decide:
             Ask(document, asking.terms.gate_of is None, tuple(filter(is_scope_token, asking.scopes)))
             for asking, document in zip(askings, raw, strict=True)
         ]
-        said = await ask(self._engine, asks, self._limits, started)
+        said = await ask(self._engine, asks, limits, started)
         engine_s = time.monotonic() - asked
         note(self._metrics.step, "engine", engine_s)
         engine, judged = self._engine.status(), list[_Judged]()

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from bridge.model.commitment import SALT_BYTES
+from bridge.model.decision import Code
 from bridge.model.dialect import Dialect
 from bridge.model.mask import SecretMask
 from bridge.model.personal import SALT
@@ -17,12 +18,16 @@ from bridge.model.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, and through which door. `issuer` comes from the caller's configuration, never from the body."""
+    """Who asks, and through which door. `issuer` comes from the caller's configuration, never from the body.
+
+    `patience_s`: how long the caller waits at most (None: longer than any deadline of ours).
+    """
 
     door: str
     caller: str
     issuer: str
     request_id: str | None = None
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Terms:
     of the document whose gate counts for this one (None: its own). `bare`: only yes or no can be said. `tokens`: what
     of the batch the document is about; those that share one are about the same. `gate_alone`: no scope is asked for
     there, so a gate's `granted_scope` goes out. `dialect`: what a reply about one token as a whole can say (None: all).
+    `refused`: why nothing is granted whatever the policies say (None: it is up to them).
     """
 
     scopes: tuple[str, ...] | None = None
@@ -59,6 +65,7 @@ class Terms:
     tokens: frozenset[tuple[str, ...]] = frozenset()
     gate_alone: bool = False
     dialect: Dialect | None = None
+    refused: Code | None = None
 
 
 NATIVE = Terms()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bridge.model.decision import Code
 from bridge.model.dialect import Dialect
 from bridge.model.mask import MASKED
 from bridge.model.source import Use
@@ -27,6 +28,18 @@ def terms_json(question: Question, denies: frozenset[Use], mask: Sequence[tuple[
         told["scopes"] = list(terms.scopes)
     if terms.targets is not None:
         told["targets"] = _targets(list(terms.targets), question.document, mask)
+    told |= _of_the_reply(terms)
+    if question.within is not None:
+        told["within"] = sorted(question.within)
+    if denies:
+        scopes = sorted(use for use in denies if use is not None)
+        told["source_failed"] = {"gate": None in denies, "scopes": scopes}
+    return told
+
+
+def _of_the_reply(terms: Terms) -> dict[str, Any]:
+    """What can be said to the caller, and whether anything but no."""
+    told: dict[str, Any] = {}
     if not terms.crit:
         told["crit"] = False
     if terms.bare is not None:
@@ -36,11 +49,8 @@ def terms_json(question: Question, denies: frozenset[Use], mask: Sequence[tuple[
         told["gate_alone"] = True
     if terms.dialect is not None:
         told["dialect"] = terms.dialect.document()
-    if question.within is not None:
-        told["within"] = sorted(question.within)
-    if denies:
-        scopes = sorted(use for use in denies if use is not None)
-        told["source_failed"] = {"gate": None in denies, "scopes": scopes}
+    if terms.refused is not None:
+        told["refused"] = terms.refused.value
     return told
 
 
@@ -67,6 +77,7 @@ def read_terms(told: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[Qu
         bare=None if bare is None else Bare(_seconds(bare.get("token_lifetime"))),
         gate_alone=bool(told.get("gate_alone", False)),
         dialect=None if told.get("dialect") is None else Dialect.read(told["dialect"]),
+        refused=None if told.get("refused") is None else Code(told["refused"]),
     )
     within = frozenset(_texts(told["within"])) if "within" in told else None
     denies: frozenset[Use] = frozenset()

@@ -135,6 +135,16 @@ REFUSED = [
     (AS.replace('"as"', '""'), "callers.0.name"),
     (AS.replace('"as"', '"a\\u0000"'), "callers.0.name"),
     (AS.replace(HASH, HASH[:-1]), "callers.0.token_sha256"),
+    (AS + 'header = "X-Key"\ncookie = "key"\n', "header and cookie are two places"),
+    ('[[callers]]\nname = "as"\nroles = ["token_service"]\nheader = "X-Key"\ntls_san = "a"\n', "need token_sha256"),
+    *((AS + f'header = "{name}"\n', "callers.0.header") for name in ("X Key", "Cookie", "Host", "é", "a" * 65, "X:")),
+    (AS + 'cookie = "a=b"\n', "callers.0.cookie"),
+    ('[hooks.hydra]\nadmin_url = "ftp://x"\n', "hooks.hydra.admin_url"),
+    ('[hooks.hydra]\nadmin_url = "http://u:p@x"\n', "without login"),
+    ('[hooks.hydra]\nadmin_token_file = "x"\n', "needs admin_url"),
+    ('[hooks.hydra]\nadmin_url = "http://x"\nadmin_header = "X"\n', "needs admin_token_file"),
+    ('[hooks.hydra]\nadmin = "x"\n', "there are admin_url"),
+    ("[hooks.nobody]\nx = 1\n", "there are hydra"),
     (AS.replace(HASH, "g" * 64), "callers.0.token_sha256"),
     (AS + "tokn = 1\n", "callers.0.tokn"),
     (AS + AS.replace(HASH, "a" * 64), "every name may stand once"),
@@ -156,7 +166,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, named: str) -> 
     assert HASH not in str(refused.value)
 
 
-CALLER_KEYS = "there are name, roles, token_sha256, tls_san, issuer, doors, grant_types"
+CALLER_KEYS = "there are name, roles, token_sha256, header, cookie, tls_san, issuer, doors, grant_types"
 
 ALLOWED = [
     ("[serving]\nport = 1\n", "serving: there is no such section; there are server, policy, engine, evidence, log"),

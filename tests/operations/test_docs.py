@@ -43,8 +43,8 @@ SECTIONS = sections(Settings)
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_setting_is_described_with_its_default(section: str) -> None:
-    described = table_after(f"### `[{section}]`")
     fields = {n: f for n, f in SECTIONS[section].model_fields.items() if f"{section}.{n}" not in SECTIONS}
+    described = table_after(f"### `[{section}]`") if fields else {}
     assert described.keys() == fields.keys()
     for name, field in fields.items():
         shown = described[name][0]

@@ -24,6 +24,7 @@ dialects = st.builds(
     details=st.booleans(),
     claims=st.frozensets(st.sampled_from(sorted(ANY))),
     claim_names=st.none() | st.frozensets(st.sampled_from(["t", "u"])),
+    withheld=st.frozensets(st.sampled_from(["t", "u"]), max_size=1),
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.model.decision import Code
 from bridge.model.entry import canonical
 from bridge.model.times import rfc3339
 from bridge.pdp.gather import NATIVE, Bare, Terms
@@ -31,6 +32,7 @@ def _questions(draw: st.DrawFn) -> tuple[Question, frozenset[str | None]]:
         bare=draw(st.none() | st.builds(Bare, st.none() | st.integers(0, 3600))),
         gate_alone=draw(st.booleans()),
         dialect=draw(st.none() | dialects),
+        refused=draw(st.none() | st.sampled_from(Code)),
     )
     within = draw(st.none() | _scopes.map(frozenset))
     denies = draw(st.frozensets(st.none() | st.sampled_from(SCOPES), max_size=3))
@@ -46,7 +48,7 @@ def test_what_is_written_is_read_again(asked: tuple[Question, frozenset[str | No
     for name in ("scopes", "audience", "is_authzen", "leaves_scopes_to_others", "now_ms", "within"):
         assert getattr(read, name) == getattr(question, name)
     assert read.max_token_lifetime_s == question.max_token_lifetime_s
-    for name in ("crit", "bare", "gate_alone", "dialect"):
+    for name in ("crit", "bare", "gate_alone", "dialect", "refused"):
         assert getattr(read.terms, name) == getattr(question.terms, name)
 
 
@@ -70,6 +72,7 @@ def test_a_masked_audience_is_not_told(pointer: tuple[str, ...]) -> None:
     [
         *({"scopes": "a"}, {"scopes": [7]}, {"targets": 7}, {"within": {}}, {"max_token_lifetime": "60"}),
         *({"max_token_lifetime": True}, {"bare": []}, {"source_failed": {}}, {"source_failed": {"scopes": []}}),
+        {"refused": "because"},
     ],
 )
 def test_what_no_bridge_has_written_is_not_read(told: dict[str, Any]) -> None:

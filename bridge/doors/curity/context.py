@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.model.gate import GRANT_TYPES
+from bridge.model.gate import grant_name
 from bridge.pdp.gather import encode
 
-KNOWN_GRANTS = (*GRANT_TYPES, "ciba", "password", "implicit", "pre_authorized_code")
-_GRANT_URN = re.compile(r"urn:(?:ietf:params:oauth|openid:params):grant-type:")
-_SAME_GRANTS = {"code": "authorization_code", "refresh": "refresh_token", "device": "device_code"}
 _PHASES = {"authoriz": "authorization", "token": "token"}
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 _MAX_LIST = 256
 _FOLD = str.maketrans("", "", "-_. ")
@@ -56,15 +52,6 @@ def read_context(context: Mapping[str, Any]) -> Shown | None:
     scopes = list(map(_list, told("scope", "scopes", "requestedscope", "requestedscopes")))
     requested = tuple(_the_one(scopes) or ()) if scopes else None
     return Shown(next(iter(grant_types), None), next(iter(phases)) or "token", requested, told_context)
-
-
-def grant_name(value: Any) -> str | None:
-    """The grant type by its short name, or as it was sent when it has none; None when it is no name at all."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        return None
-    name = _GRANT_URN.sub("", value.strip().lower()).replace("-", "_")
-    name = _SAME_GRANTS.get(name, name)
-    return name if name in KNOWN_GRANTS else value
 
 
 def folded(name: str) -> str:

@@ -1,0 +1,54 @@
+"""The configuration of the hooks, `[hooks.NAME]`: what a product does not show, and how it is asked back."""
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from bridge.config.section import Section
+
+
+class HydraSection(Section):
+    """Ory Hydra: its admin API, where consents are looked up."""
+
+    admin_url: str = Field(default="", description="where its admin API listens; empty: no consent is looked up")
+    admin_token_file: str = Field(default="", description="a file with what a gateway before that API wants to see")
+    admin_header: str = Field(default="", description="the header for it; empty: a bearer token")
+    admin_timeout_ms: int = Field(default=500, ge=10, le=2000, description="one look-up")
+    without_consent: Literal["deny", "requested"] = Field(
+        default="deny",
+        description="where a consent is not found: deny, or what the client asked for must all be allowed",
+    )
+    jwt_bearer_subject: Literal["user", "client", "workload"] = Field(
+        default="user", description="whom assertions of the jwt-bearer grant are about"
+    )
+
+    @field_validator("admin_url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        try:
+            named = parts.hostname and parts.port != 0
+        except ValueError:
+            named = None
+        if parts.scheme not in ("http", "https") or not named or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must be an http or https URL with a host, without login, query and fragment")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError("must be printable ASCII without spaces")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "HydraSection":
+        if self.admin_token_file and not self.admin_url:
+            raise ValueError("admin_token_file needs admin_url")
+        if self.admin_header and not self.admin_token_file:
+            raise ValueError("admin_header needs admin_token_file")
+        return self
+
+
+class HooksSection(Section):
+    """What each hook is told; one without settings has no table here."""
+
+    hydra: HydraSection = HydraSection()
