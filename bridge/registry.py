@@ -23,7 +23,9 @@ from bridge.doors.bundles import BundlesDoor
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
+from bridge.doors.hooks import hydra
 from bridge.doors.hooks.door import Hook, HookDoor
+from bridge.doors.hooks.hydra import HydraHook
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
@@ -106,10 +108,11 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
         p.callers,
         p.settings.authzen.max_items,
     ),
+    lambda p: _hook(p, HydraHook(p.settings.hooks.hydra)),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
 )
-DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, log_files.NAME, bundles.NAME)
+DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, hydra.NAME, log_files.NAME, bundles.NAME)
 """What `doors` of a caller may name."""

@@ -12,6 +12,7 @@ from bridge.doors import bundles, issued, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
+from bridge.doors.hooks import hydra
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
 
@@ -106,7 +107,11 @@ class _Hook:
     codes: Mapping[str, str]
 
 
-_HOOKS: tuple[_Hook, ...] = ()
+_HYDRA = {"200": "Mint, with these claims.", "204": "Mint.", "403": "Do not mint; or the caller may not do this."}
+_HOOKS = (
+    _Hook(hydra.PATH, "hydraToken", "Ory Hydra's token hook.", _HYDRA),
+    _Hook(hydra.REFRESH_PATH, "hydraRefresh", "Ory Hydra's refresh token hook.", _HYDRA),
+)
 _UNSAID = {
     "500": "A policy failed.",
     "501": "Nobody can list what is searched for.",
