@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
@@ -80,6 +79,7 @@ class Hydra:
     admin: httpx.Client
     public: httpx.Client
     log_file: Path
+    browsers: contextlib.ExitStack
 
     def client(self, name: str, *grants: str, scope: str, **members: Any) -> None:
         """Registers a client; its secret is `NAME-secret`."""
@@ -103,8 +103,8 @@ class Hydra:
         found: dict[str, Any] = self.admin.post("/admin/oauth2/introspect", data={"token": token}).json()
         return found
 
-    def authorize(self, name: str, scope: str, **parameters: str) -> "Authorization":
-        """The beginning of a code flow with PKCE, in a browser of its own."""
+    def authorize(self, name: str, scope: str, *, pages: bool = True, **parameters: str) -> "Authorization":
+        """The beginning of a code flow with PKCE, in a browser of its own; without `pages` it stops before each."""
         verifier = secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -118,8 +118,10 @@ class Hydra:
             "code_challenge_method": "S256",
             **parameters,
         }
-        browser = httpx.Client(timeout=30, trust_env=False)
-        return Authorization(self, name, verifier, browser, browser.get(f"{self.url}/oauth2/auth", params=query))
+        browser = self.browsers.enter_context(httpx.Client(timeout=30, trust_env=False))
+        stops = (CALLBACK,) if pages else (CALLBACK, f"http://127.0.0.1:{self.ports.app}/")
+        begun = browser.get(f"{self.url}/oauth2/auth", params=query)
+        return Authorization(self, name, verifier, browser, stops, begun)
 
     @property
     def url(self) -> str:
@@ -132,12 +134,21 @@ class Hydra:
 class Authorization:
     """A code flow on its way: `at` is where the browser stands."""
 
-    def __init__(self, hydra: Hydra, client: str, verifier: str, browser: httpx.Client, at: httpx.Response) -> None:
+    def __init__(
+        self,
+        hydra: Hydra,
+        client: str,
+        verifier: str,
+        browser: httpx.Client,
+        stops: tuple[str, ...],
+        at: httpx.Response,
+    ) -> None:
         self._hydra, self._client, self._verifier, self._browser = hydra, client, verifier, browser
+        self._stops = stops
         self.at = self._follow(at)
 
     def _follow(self, reply: httpx.Response) -> httpx.Response:
-        while reply.is_redirect and not reply.headers["Location"].startswith(CALLBACK):
+        while reply.is_redirect and not reply.headers["Location"].startswith(self._stops):
             reply = self._browser.get(reply.headers["Location"])
         return reply
 
@@ -148,9 +159,9 @@ class Authorization:
         return self
 
     def by_admin(self, subject: str, grant: dict[str, Any], **login: Any) -> "Authorization":
-        """Login and consent without any page: what an application does that knows nothing of the bridge."""
+        """Login and consent where there are no pages: by an application that knows nothing of the bridge."""
         for kind, body in (("login", {"subject": subject, **login}), ("consent", grant)):
-            challenge = parse_qs(urlsplit(str(self.at.url)).query)[f"{kind}_challenge"][0]
+            challenge = httpx.URL(self.at.headers["Location"]).params[f"{kind}_challenge"]
             accepted = self._hydra.admin.put(
                 f"/admin/oauth2/auth/requests/{kind}/accept", params={f"{kind}_challenge": challenge}, json=body
             )
@@ -196,7 +207,8 @@ def running_hydra(folder: Path, ports: Ports) -> Iterator[Hydra]:
     ):
         try:
             wait_until(lambda: _is_ready(admin, process, log_file), START_S)
-            yield Hydra(ports, admin, public, log_file)
+            with contextlib.ExitStack() as browsers:
+                yield Hydra(ports, admin, public, log_file, browsers)
         finally:
             process.terminate()
             try:

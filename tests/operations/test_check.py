@@ -254,7 +254,7 @@ def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:
 
 def test_a_door_that_there_is_not(tmp_path: Path) -> None:
     found = check(write_config(tmp_path, callers=[caller("as", doors=["native", "nativ"])]), 0)
-    assert "'nativ', which there is not; there are native, authzen, curity, log" in of(found, "callers", "warn")
+    assert "'nativ', which there is not; there are native, authzen, curity, hydra, log" in of(found, "callers", "warn")
 
 
 def test_a_log_that_is_not_what_was_signed(tmp_path: Path) -> None:
