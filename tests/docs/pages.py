@@ -14,7 +14,10 @@ PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *DOCS.rglob("*.md"),
-        *(ROOT / folder / "README.md" for folder in ("rego", "opa-bundle", "examples/token_service")),
+        *(
+            ROOT / folder / "README.md"
+            for folder in ("rego", "opa-bundle", "examples/token_service", "examples/hydra_login_consent")
+        ),
     ]
 )
 _BLOCK = re.compile(r"^```(\S*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -401,4 +400,12 @@ def test_no_token_when_the_bridge_is_killed_in_the_middle(world: World) -> None:
     bridge = world.start_bridge()
     assert len([e for e in bridge.entries() if e["kind"] == "decision"]) == before
     assert asks[2]().status == 200
-    assert isinstance(bridge.client, httpx.Client)
+
+
+def test_every_decision_is_decided_again_as_it_was(world: World) -> None:
+    """What a dialect could not say, and what was not shown, stands in the entry's terms."""
+    assert world.bridge is not None
+    found = [e for e in world.bridge.entries() if e["kind"] == "decision" and e["door"] == "hydra"]
+    assert {"inexpressible", "not_shown"} <= {entry["reply"]["code"] for entry in found}
+    replayed = world.bridge.cli("log", "replay")
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
