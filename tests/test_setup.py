@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.config.settings import is_loopback, load_settings
+from bridge.config.section import is_loopback
+from bridge.config.settings import load_settings
 from bridge.kernel import OPA_VERSION
 from scripts import environment, opa, rego_coverage, setup
 from scripts.shell import SetupError, run

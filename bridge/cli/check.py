@@ -15,7 +15,8 @@ import orjson
 
 from bridge.cli.options import config_option, json_option
 from bridge.cli.sources import uses_of
-from bridge.config.settings import Settings, is_loopback, load_settings
+from bridge.config.section import is_loopback
+from bridge.config.settings import Settings, load_settings
 from bridge.config.sources import SourceSection
 from bridge.config.trust import load_trust
 from bridge.doors.authzen.metadata import MetadataDoor

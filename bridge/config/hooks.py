@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from bridge.config.section import Section
+from bridge.config.section import Section, is_loopback
 
 
 class HydraSection(Section):
@@ -43,6 +43,9 @@ class HydraSection(Section):
     def _whole(self) -> "HydraSection":
         if self.admin_token_file and not self.admin_url:
             raise ValueError("admin_token_file needs admin_url")
+        parts = urlsplit(self.admin_url)
+        if self.admin_token_file and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ValueError("admin_token_file: it is sent over https alone (or on loopback)")
         if self.admin_header and not self.admin_token_file:
             raise ValueError("admin_header needs admin_token_file")
         return self

@@ -1,5 +1,6 @@
 """What all sections of the configuration share."""
 
+import ipaddress
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -11,3 +12,13 @@ class Section(BaseModel):
     """A table of the configuration; a misspelt key is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,6 +1,5 @@
 """The configuration: a TOML file, with environment variables `BRIDGE__SECTION__KEY` on top. Built once, passed down."""
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -15,7 +14,7 @@ from typing_extensions import override
 
 from bridge.config.authzen import AuthzenSection
 from bridge.config.hooks import HooksSection
-from bridge.config.section import Label, Section
+from bridge.config.section import Label, Section, is_loopback
 from bridge.config.sources import SourceSection
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
@@ -227,16 +226,6 @@ class Settings(BaseSettings):
         if len({source.name for source in sources}) != len(sources):
             raise ValueError("every name may stand once")
         return sources
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:

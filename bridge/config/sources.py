@@ -1,12 +1,11 @@
 """The configuration of external sources, `[[sources]]`."""
 
-import ipaddress
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from bridge.config.section import Label, Section
+from bridge.config.section import Label, Section, is_loopback
 from bridge.model.authzen import ENTITIES
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import parse_pointer
@@ -93,7 +92,7 @@ class SourceSection(Section):
             raise ValueError(f"source {self.name!r}: tls_cert and tls_key belong together")
         if scheme != "https" and (self.tls_cert or self.ca):
             raise ValueError(f"source {self.name!r}: tls_cert, tls_key and ca need an https URL")
-        if self.token_file and (scheme == "file" or (scheme == "http" and not _is_loopback(host))):
+        if self.token_file and (scheme == "file" or (scheme == "http" and not is_loopback(host))):
             raise ValueError(f"source {self.name!r}: a token is sent over https alone (or on loopback)")
         if scheme == "file" and self.max_age_s < 2 * FILE_LOOK_S:
             raise ValueError(f"source {self.name!r}: a file is looked at each second: max_age_s must be 2 or more")
@@ -121,10 +120,3 @@ class SourceSection(Section):
             on_failure=self.on_failure,
             max_stale_s=self.max_stale_s or 0,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from bridge.config.settings import CallerSection, Role, is_loopback
+from bridge.config.section import is_loopback
+from bridge.config.settings import CallerSection, Role
 
 LOCAL = "local"
 ALL_ROLES: frozenset[Role] = frozenset({"token_service", "auditor", "operator"})

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.config.settings import Settings, is_loopback, load_settings
+from bridge.config.section import is_loopback
+from bridge.config.settings import Settings, load_settings
 from bridge.errors import ConfigFault
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES
 from tests.support.bridge import caller
@@ -142,6 +143,7 @@ REFUSED = [
     ('[hooks.hydra]\nadmin_url = "ftp://x"\n', "hooks.hydra.admin_url"),
     ('[hooks.hydra]\nadmin_url = "http://u:p@x"\n', "without login"),
     ('[hooks.hydra]\nadmin_token_file = "x"\n', "needs admin_url"),
+    ('[hooks.hydra]\nadmin_url = "http://hydra.example"\nadmin_token_file = "x"\n', "over https alone"),
     ('[hooks.hydra]\nadmin_url = "http://x"\nadmin_header = "X"\n', "needs admin_token_file"),
     ('[hooks.hydra]\nadmin = "x"\n', "there are admin_url"),
     ("[hooks.nobody]\nx = 1\n", "there are hydra"),

@@ -269,6 +269,16 @@ async def test_a_consent_is_looked_up_once_for_its_subject_client_and_challenge(
         assert hydra.last()["terms"]["refused"] == "not_shown"
 
 
+async def test_a_subject_is_asked_for_as_it_is(hydra: Hooked) -> None:
+    for number, subject in enumerate(["a+b c&page_size=9#é%2F", "https://idp.example/u?1"]):
+        item = copy.deepcopy(json.loads(RECORDED["consents"])[0])
+        item["consent_request"]["subject"] = subject
+        hydra.admin.consents = [item]
+        assert (await hydra.ask(at(captured("authorization_code"), "session/id_token/subject", subject)))[0] == 204
+        assert hydra.admin.seen[number].query["subject"] == subject
+        assert hydra.admin.seen[number].query["page_size"] == "50"
+
+
 async def test_what_the_consent_granted_is_decided_and_not_what_was_requested(hydra: Hooked) -> None:
     body = captured("authorization_code")
     hydra.admin.consents[0]["grant_scope"] = ["read", "agreed"]

@@ -9,7 +9,6 @@ import ssl
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import aiohttp
 import structlog
@@ -70,11 +69,10 @@ class Consents:
         query = {"subject": subject, "page_size": str(PAGE)}
         if login_session:
             query["login_session_id"] = login_session
-        url = f"{self._url}{PATH}?{urlencode(query)}"
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=1, force_close=True)
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
-            session.get(url, headers=self._headers, allow_redirects=False) as response,
+            session.get(self._url + PATH, params=query, headers=self._headers, allow_redirects=False) as response,
         ):
             if response.status != 200:
                 raise _NoAnswerError(f"it answers with status {response.status}")
