@@ -23,7 +23,7 @@ from bridge.doors.hooks.hydra import HydraHook
 from bridge.doors.hooks.hydra_body import MARKER
 from bridge.doors.hooks.hydra_consents import MAX_ANSWER_BYTES, Consents
 from bridge.doors.hooks.hydra_consents import PATH as CONSENTS
-from bridge.errors import ConfigFault
+from bridge.errors import ConfigFault, EngineUnavailable, EvidenceUnavailable
 from tests.hooks.recorded import RECORDED, captured
 from tests.support.bridge import LocalBridge, local_bridge
 from tests.support.policies import POLICIES, write_policies
@@ -338,6 +338,11 @@ async def test_the_consent_app_may_tell_of_the_consent_itself(hydra: Hooked) -> 
     body = captured("authorization_code")
     note = {"scopes": ["read", "agreed"], "audience": [API], "consented_scopes": ["agreed"]}
     body["session"]["extra"] = {MARKER: {"consent": note}}
+    # What Hydra lists was granted, whatever the note says; to what the user agreed, the note knows.
+    assert await hydra.ask(body) == (204, None)
+    assert hydra.last()["request"]["scopes"] == ["openid", "offline", "read"]
+    assert hydra.last()["request"]["consented_scopes"] == ["agreed"]
+    body["session"]["consent_challenge"] = "remembered, so not listed"
     assert await hydra.ask(body) == (204, None)
     request = hydra.last()["request"]
     assert (request["scopes"], request["consented_scopes"], request["audience"]) == (
@@ -345,7 +350,6 @@ async def test_the_consent_app_may_tell_of_the_consent_itself(hydra: Hooked) -> 
         ["agreed"],
         [API],
     )
-    assert hydra.admin.seen == []
     assert "ext" not in request["context"]
     # It stays there for the refreshes, beside what is ours.
     note["scopes"] = ["read", "tagged"]
@@ -355,8 +359,10 @@ async def test_the_consent_app_may_tell_of_the_consent_itself(hydra: Hooked) -> 
     assert kept == {"claims": ["deep", "tag"], "decision_id": hydra.last()["id"], "consent": note}
     refresh = asked("refresh_token", "agreed")
     refresh["session"]["extra"] = told["session"]["access_token"]
+    seen = len(hydra.admin.seen)
     status, told = await hydra.ask(refresh)
     assert (status, told["session"]["access_token"]) == (200, {MARKER: {"consent": note}})
+    assert len(hydra.admin.seen) == seen
 
 
 async def test_without_a_consent_it_may_be_configured_that_all_requested_must_be_allowed(tmp_path: Path) -> None:
@@ -483,3 +489,25 @@ async def test_what_is_kept_of_consents_is_bounded(monkeypatch: pytest.MonkeyPat
             body = at(captured("authorization_code"), "session/consent_challenge", challenge)
             assert (await hydra.ask(body))[0] == 204
             assert len(hydra.admin.seen) == looked_up, challenge
+
+
+async def test_what_stops_a_decision_is_a_no(hydra: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
+    body, inner = asked("client_credentials", "tagged"), hydra.bridge.bridge
+
+    async def gone(items: bytes, timeout_s: float) -> Any:
+        raise EngineUnavailable("it is gone")
+
+    def full(*records: Any) -> Any:
+        raise EvidenceUnavailable("the disk is full")
+
+    for part, name, fault in ((inner.engine, "query", gone), (inner.journal, "append", full)):
+        with monkeypatch.context() as broken:
+            broken.setattr(part, name, fault)
+            status, told = await hydra.ask(body)
+        assert (status, told.keys()) == (403, {"decision_id"})
+    (entry,) = hydra.decisions()
+    assert entry["reply"]["code"] == "engine_unavailable"
+    with monkeypatch.context() as full_up:
+        full_up.setattr(inner.admission, "enter", lambda: False)
+        assert (await hydra.ask(body))[0] == 403
+    assert (await hydra.ask(body))[0] == 204

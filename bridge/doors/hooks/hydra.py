@@ -119,16 +119,23 @@ class HydraHook:
                 itself = told.session.id_token.id_token_claims.iss.rstrip("/") + _TOKEN_PATH
                 audience = tuple(one for one in audience if one != itself)
             return _Shown(granted, audience)
-        consent = told.marker.consent or await self._consents.find(
-            told.session.id_token.subject, request.client_id, told.session.consent_challenge, _sid(told)
-        )
+        note = told.marker.consent
+        # What Hydra itself says was granted goes before the note, which knows better what the user was asked.
+        listed = await self._listed(told) if note is None or not granted else None
+        agreed = _agreed(note or listed)
         if granted:
-            return _Shown(granted, audience, _agreed(consent))
-        if consent is not None:
-            return _Shown(tuple(consent.scopes), tuple(consent.audience), _agreed(consent))
+            return _Shown(granted, audience, agreed)
+        if (consent := listed or note) is not None:
+            return _Shown(tuple(consent.scopes), tuple(consent.audience), agreed)
         asked = tuple(request.requested_scopes or ())
         refused = None if self._section.without_consent == "requested" else Code.NOT_SHOWN
         return _Shown(asked, audience, None, refused)
+
+    async def _listed(self, told: Told) -> Consent | None:
+        session = told.session
+        return await self._consents.find(
+            session.id_token.subject, told.request.client_id, session.consent_challenge, _sid(told)
+        )
 
     def _subject_type(self, told: Told, grant_type: str) -> str:
         if grant_type != "jwt_bearer":
