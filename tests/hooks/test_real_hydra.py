@@ -226,6 +226,9 @@ def test_a_code_that_is_denied_is_gone(world: World) -> None:
     denied(world, flow.tokens(), "inexpressible")
     again = flow.tokens()
     assert (again.status, again.body["error"]) == (400, "invalid_grant")
+    # An application that does not ask for a stronger sign-in gets no further.
+    denied(world, by_admin(world, "read strong", "read strong").tokens(), "inexpressible")
+    assert by_admin(world, "read agreed", "read agreed").tokens().status == 200
 
 
 def test_claims_of_a_code_are_merged_and_taken_out_again_at_the_refresh_when_they_do_not_apply(world: World) -> None:
