@@ -182,8 +182,18 @@ async def test_limits_fit_only_where_the_body_shows_that_they_do(hydra: Hooked) 
     body = asked("client_credentials", "hour")
     assert (await hydra.ask(body))[0] == 204
     times = body["session"]["id_token"]["expires_at"]
-    later = datetime.now(UTC) + timedelta(seconds=3700)
-    for until in (f"{later:%Y-%m-%dT%H:%M:%SZ}", "0001-01-01T00:00:00Z", "2020-01-01T00:00:00Z", "soon", 7, None, ""):
+    rounded, later = (datetime.now(UTC) + timedelta(seconds=s) for s in (3600.9, 3602))
+    times["access_token"] = f"{rounded:%Y-%m-%dT%H:%M:%S.%fZ}"
+    assert (await hydra.ask(body))[0] == 204
+    for until in (
+        f"{later:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "0001-01-01T00:00:00Z",
+        "2020-01-01T00:00:00Z",
+        "soon",
+        7,
+        None,
+        "",
+    ):
         times["access_token"] = until
         assert (await hydra.ask(body))[0] == 403, until
     del times["access_token"]

@@ -231,6 +231,12 @@ def test_a_code_that_is_denied_is_gone(world: World) -> None:
     assert by_admin(world, "read agreed", "read agreed").tokens().status == 200
 
 
+def test_an_hour_is_an_hour_although_hydra_rounds_it(world: World) -> None:
+    for _ in range(6):
+        assert by_admin(world, "read hour", "read hour").tokens().status == 200
+        time.sleep(0.13)
+
+
 def test_claims_of_a_code_are_merged_and_taken_out_again_at_the_refresh_when_they_do_not_apply(world: World) -> None:
     session = {"access_token": {"tenant": "t1"}, "id_token": {"email": "a@example.test"}}
     tokens = by_admin(world, "openid offline read capped", "openid offline read capped", session=session).tokens()

@@ -148,9 +148,12 @@ def seconds_of(time: Any) -> float | None:
 
 
 def lives_s(session: Session, now_s: float) -> int | None:
-    """How long the access token will live (s, rounded up), where the body tells."""
+    """How long the access token will live (whole seconds), where the body tells.
+
+    Hydra rounds to seconds itself, so that an hour may end half a second late: that is an hour.
+    """
     until = seconds_of((session.id_token.expires_at or {}).get("access_token"))
-    return None if until is None or until <= now_s else math.ceil(until - now_s)
+    return None if until is None or until <= now_s else math.floor(until - now_s)
 
 
 def asserted(request: Requested) -> dict[str, Any]:
