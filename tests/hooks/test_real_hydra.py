@@ -51,6 +51,7 @@ allow := true
 claims := {"max_eur": 500, "region": {"eu": [1, true, "x", 0.5]}} if input.grant_type != "refresh_token"
 crit contains "max_eur" if input.grant_type != "refresh_token"
 """,
+    "issuance.scope.golden": 'allow := true\nclaims := {"tier": "gold"}',
     "issuance.scope.agreed": 'allow := true\nrequire contains "consent"',
     "issuance.scope.strong": f'allow := true\nrequire contains {{"acr_values": ["{STRONG}"]}}',
     "issuance.scope.minute": 'allow := true\nlimit := {"token_lifetime": 60}',
@@ -255,6 +256,14 @@ def test_claims_of_a_code_are_merged_and_taken_out_again_at_the_refresh_when_the
     assert request["grant"]["scopes"] == request["scopes"] == ["openid", "offline", "read", "capped"]
     again = world.hydra.token("web", grant_type="refresh_token", refresh_token=refreshed.body["refresh_token"])
     assert again.access["ext"] == {"tenant": "t1"}
+
+
+def test_claims_that_still_apply_stay_and_name_the_new_decision(world: World) -> None:
+    tokens = by_admin(world, "offline golden capped", "offline golden capped").tokens()
+    assert tokens.access["ext"]["issuance_bridge"]["claims"] == ["max_eur", "region", "tier"]
+    refreshed = world.hydra.token("web", grant_type="refresh_token", refresh_token=tokens.body["refresh_token"])
+    marker = {"claims": ["tier"], "decision_id": world.last()["id"]}
+    assert refreshed.access["ext"] == {"tier": "gold", "issuance_bridge": marker}
 
 
 def test_a_refresh_that_is_denied_may_be_tried_again(world: World) -> None:
