@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
-from bridge.doors import bundles, log_files, native
+from bridge.doors import bundles, data_api, log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
 from bridge.doors.authzen import door as authzen
@@ -23,9 +23,13 @@ from bridge.doors.bundles import BundlesDoor
 from bridge.doors.curity import door as curity
 from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
-from bridge.doors.hooks import hydra
+from bridge.doors.data_api import DataApiDoor
+from bridge.doors.hooks import hydra, indigo_iam, okta, wso2
 from bridge.doors.hooks.door import Hook, HookDoor
 from bridge.doors.hooks.hydra import HydraHook
+from bridge.doors.hooks.indigo_iam import IndigoIam
+from bridge.doors.hooks.okta import Okta
+from bridge.doors.hooks.wso2 import Wso2
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
@@ -109,10 +113,18 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
         p.settings.authzen.max_items,
     ),
     lambda p: _hook(p, HydraHook(p.settings.hooks.hydra)),
+    lambda p: DataApiDoor(p.decide, p.callers, p.origin, p.settings.server.max_scopes, p.settings.hooks.opa),
+    lambda p: _hook(p, IndigoIam(p.settings.hooks.indigo_iam)),
+    lambda p: _hook(p, Okta(p.settings.hooks.okta)),
+    lambda p: _hook(p, Wso2()),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
 )
-DOOR_NAMES = (native.NAME, authzen.NAME, curity.NAME, hydra.NAME, log_files.NAME, bundles.NAME)
+DOOR_NAMES = (
+    *(native.NAME, authzen.NAME, curity.NAME, data_api.NAME),
+    *(hydra.NAME, indigo_iam.NAME, okta.NAME, wso2.NAME),
+    *(log_files.NAME, bundles.NAME),
+)
 """What `doors` of a caller may name."""

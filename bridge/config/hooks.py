@@ -1,11 +1,11 @@
 """The configuration of the hooks, `[hooks.NAME]`: what a product does not show, and how it is asked back."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from bridge.config.section import Section, is_loopback
+from bridge.config.section import Label, Section, is_loopback
 
 
 class HydraSection(Section):
@@ -51,7 +51,34 @@ class HydraSection(Section):
         return self
 
 
+class OpaSection(Section):
+    """OPA's Data API: what is known of the tokens of those who read nothing but `allow`."""
+
+    token_lifetime: int | None = Field(default=None, ge=1, description="how long they live (s), if that is fixed")
+
+
+class IndigoIamSection(Section):
+    """INDIGO IAM: what its callout does not show."""
+
+    grant_type: Label | None = Field(default=None, description="of requests with a user")
+    client_grant_type: Label | None = Field(default=None, description="of requests without one")
+    token_type: Label = "access_token"  # noqa: S105 - a kind of token
+    audience: tuple[Annotated[str, StringConstraints(min_length=1, max_length=512)], ...] = Field(
+        default=(), max_length=64, description="whom its tokens are for, if that is fixed"
+    )
+    token_lifetime: int | None = Field(default=None, ge=1, description="how long they live (s), if that is fixed")
+
+
+class OktaSection(Section):
+    """Okta: what its event may not show."""
+
+    grant_type: Label | None = Field(default=None, description="where the request names none")
+
+
 class HooksSection(Section):
     """What each hook is told; one without settings has no table here."""
 
     hydra: HydraSection = HydraSection()
+    indigo_iam: IndigoIamSection = IndigoIamSection()
+    okta: OktaSection = OktaSection()
+    opa: OpaSection = OpaSection()

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from bridge.doors._callers import CallerRefused
-from bridge.doors._problem import authzen_error, problem
+from bridge.doors._problem import authzen_error, opa_error, problem
 from bridge.errors import MalformedRequest
 from bridge.ops.metrics import Metrics
 
@@ -18,6 +18,7 @@ REQUEST_ID = "X-Request-ID"
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 AUTHZEN_PATHS = ("/access/v1/", "/curity/v1/")
+OPA_PATHS = ("/v1/data/",)
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "issuance-bridge"}
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,8 @@ async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> w
 
 def _error(request: web.Request, status: int, detail: str, **members: Any) -> web.Response:
     """In the form of the API that was called."""
+    if request.path.startswith(OPA_PATHS):
+        return opa_error(status, detail, **members)
     return (authzen_error if _speaks_authzen(request) else problem)(status, detail, **members)
 
 

@@ -8,11 +8,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
-from bridge.doors import bundles, issued, native
+from bridge.doors import bundles, data_api, issued, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
-from bridge.doors.hooks import hydra
+from bridge.doors.hooks import hydra, indigo_iam, okta, wso2
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
 
@@ -93,6 +93,16 @@ _POSTS = (
         wire.EvaluationsRequest,
         wire.EvaluationsReply,
     ),
+    _Post(
+        data_api.PATH,
+        "decideAsData",
+        "Ask as OPA's Data API is asked.",
+        data_api.DataRequest,
+        data_api.DataReply,
+        "The decision; a denial too, and every fault is a denial.",
+        data_api.DataError,
+        "application/json",
+    ),
     _authzen(curity.PATH, "evaluateScopes", "Ask about scopes in Curity's form.", wire.ScopesRequest, wire.ScopesReply),
 )
 
@@ -108,9 +118,31 @@ class _Hook:
 
 
 _HYDRA = {"200": "Mint, with these claims.", "204": "Mint.", "403": "Do not mint; or the caller may not do this."}
-_HOOKS = (
+_HOOKS: tuple[_Hook, ...] = (
     _Hook(hydra.PATH, "hydraToken", "Ory Hydra's token hook.", _HYDRA),
     _Hook(hydra.REFRESH_PATH, "hydraRefresh", "Ory Hydra's refresh token hook.", _HYDRA),
+    _Hook(
+        indigo_iam.PATH,
+        "indigoIam",
+        "INDIGO IAM's scope policy callout.",
+        {"200": "The scopes that are left.", "403": "A denial, and every fault; or the caller may not do this."},
+    ),
+    _Hook(
+        okta.PATH,
+        "okta",
+        "Okta's token inline hook.",
+        {"200": "A patch of the access token, or an error object for every no.", "204": "As it is."},
+    ),
+    _Hook(
+        wso2.PATH,
+        "wso2",
+        "WSO2 Identity Server's pre-issue access token action.",
+        {
+            "200": "Operations on the access token, or a denial.",
+            "400": "The body is none of that action's.",
+            "500": "Nothing was decided.",
+        },
+    ),
 )
 _UNSAID = {
     "500": "A policy failed.",

@@ -41,6 +41,18 @@ def authzen_error(
     return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
 
 
+_OPA_CODES = {400: "invalid_parameter", 401: "unauthorized", 403: "unauthorized", 500: "internal_error"}
+
+
+def opa_error(
+    status: int, detail: str, *, errors: Iterable[tuple[str, str]] = (), headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An error as OPA's REST API says it: `code` and `message`."""
+    texts = [f"{pointer.removeprefix('/').replace('/', '.')} {text}" for pointer, text in errors][:MAX_SHOWN]
+    body = {"code": _OPA_CODES.get(status, "invalid_parameter"), "message": "; ".join(texts) or detail}
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
 def problems_of(error: ValidationError, unknown: str) -> list[tuple[str, str]]:
     """Pydantic's findings as (JSON pointer, text), without the values that were sent; `unknown`: of unknown members."""
     found = []

@@ -99,7 +99,11 @@ class NativeDoor:
 
 def parse(body: bytes, max_scopes: int) -> IssuanceRequest:
     """The request in `body`. MalformedRequest names each field and what is allowed there."""
-    value = parse_object(body)
+    return read_request(parse_object(body), max_scopes)
+
+
+def read_request(value: dict[str, Any], max_scopes: int) -> IssuanceRequest:
+    """The request that `value` is. MalformedRequest names each field and what is allowed there."""
     own = [(f"/{name}", "set by the bridge; leave it out") for name in _BRIDGES_OWN if name in value]
     if own:
         raise MalformedRequest(own)

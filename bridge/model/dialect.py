@@ -6,6 +6,8 @@ from typing import Any
 
 ANY = frozenset(["string", "number", "boolean", "strings", "any"])
 """All kinds of claims."""
+_FLAGS = ("scopes", "audience", "details", "plain_names", "standing", "waiting")
+_JOINTS = frozenset("/~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,8 @@ class Dialect:
     `lifetime`: the shortest and the longest life that can be set (s); None: none can. `lives`: how long the server's
     tokens live anyway (s), where that is known. `claims`: the kinds of values that a claim may have: string, number,
     boolean, strings (a list of them), any; `claim_names`: which names it may have (None: every one) that are not
-    `withheld`.
+    `withheld`. `plain_names`: whether none may hold a slash or a tilde. `standing`: whether `context.claims` of the
+    document holds what the token has anyway. `waiting`: whether it can be said that all waits for a requirement.
     """
 
     scopes: bool = False
@@ -26,10 +29,15 @@ class Dialect:
     claims: frozenset[str] = frozenset()
     claim_names: frozenset[str] | None = None
     withheld: frozenset[str] = frozenset()
+    plain_names: bool = False
+    standing: bool = False
+    waiting: bool = False
 
     def carries_claims(self, claims: Mapping[str, Any]) -> bool:
         """Whether all of these can go into the token."""
         named = (self.claim_names is None or claims.keys() <= self.claim_names) and not claims.keys() & self.withheld
+        if self.plain_names:
+            named = named and not any(_JOINTS & set(name) for name in claims)
         return named and all(_kind(value) in self.claims or "any" in self.claims for value in claims.values())
 
     def carries_lifetime(self, seconds: int) -> bool:
@@ -40,7 +48,7 @@ class Dialect:
 
     def document(self) -> dict[str, Any]:
         """As JSON: only what differs from a plain yes or no."""
-        flags: dict[str, Any] = {name: True for name in ("scopes", "audience", "details") if getattr(self, name)}
+        flags: dict[str, Any] = {name: True for name in _FLAGS if getattr(self, name)}
         if self.lifetime is not None:
             flags["lifetime"] = list(self.lifetime)
         if self.lives is not None:
@@ -59,11 +67,9 @@ class Dialect:
         shortest, longest = told.get("lifetime", (None, None))
         names = told.get("claim_names")
         return cls(
-            scopes=bool(told.get("scopes", False)),
+            **{name: bool(told.get(name, False)) for name in _FLAGS},
             lifetime=None if shortest is None else (int(shortest), int(longest)),
             lives=None if told.get("lives") is None else int(told["lives"]),
-            audience=bool(told.get("audience", False)),
-            details=bool(told.get("details", False)),
             claims=frozenset(map(str, told.get("claims", ()))),
             claim_names=None if names is None else frozenset(map(str, names)),
             withheld=frozenset(map(str, told.get("withheld", ()))),

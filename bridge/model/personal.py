@@ -49,7 +49,8 @@ _WORDS = frozenset(
             "consent",
         ),
         *("max_token_lifetime", "targets", "within", "bare", "gate_alone", "source_failed", "gate"),
-        *("dialect", "lifetime", "lives", "details", "claim_names", "withheld", "refused", *ANY),
+        *("dialect", "lifetime", "lives", "details", "claim_names", "withheld", "plain_names", "standing", "waiting"),
+        *("refused", *ANY),
         *("path", "package", "message", "approved_by", "expires", "reason", "number", MEMBER),
         *("fail_closed", "expired_exception", *EXCEPTION_KINDS, *FIELDS, *Outcome, *Code),
     ]

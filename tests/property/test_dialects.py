@@ -25,6 +25,9 @@ dialects = st.builds(
     claims=st.frozensets(st.sampled_from(sorted(ANY))),
     claim_names=st.none() | st.frozensets(st.sampled_from(["t", "u"])),
     withheld=st.frozensets(st.sampled_from(["t", "u"]), max_size=1),
+    plain_names=st.booleans(),
+    standing=st.booleans(),
+    waiting=st.booleans(),
 )
 
 
@@ -71,8 +74,9 @@ def test_no_dialect_says_a_broader_yes(case: Case, dialect: Dialect) -> None:
         assert said.findings[0].code == Code.INEXPRESSIBLE
         assert all(answer.outcome is Outcome.DENY for answer in said.scopes.values())
     else:
-        assert (said, lost, carried, dialect.scopes) == (whole, [], True, True)
+        assert said == whole
         assert said.outcome is Outcome.CONDITIONAL
+        assert dialect.waiting if not said.granted_scopes else (lost, carried, dialect.scopes) == ([], True, True)
 
 
 @given(cases)
@@ -81,6 +85,38 @@ def test_a_dialect_that_carries_all_says_every_yes(case: Case) -> None:
     said = decided(case, Dialect(scopes=True, lifetime=(0, 10**9), audience=True, details=True, claims=ANY))
     waits = whole.outcome is Outcome.CONDITIONAL and not whole.granted_scopes
     assert said == whole if not waits else said.outcome is Outcome.DENY
+    told = decided(
+        case, Dialect(scopes=True, lifetime=(0, 10**9), audience=True, details=True, claims=ANY, waiting=True)
+    )
+    assert told == whole
+
+
+@pytest.mark.parametrize(
+    ("has", "withheld", "said"),
+    [
+        ({"t": "acme"}, {"t"}, True),
+        ({"t": "other"}, {"t"}, False),
+        ({"t": "other"}, (), True),
+        ({"t": ["acme"]}, {"t"}, False),
+        (None, {"t"}, False),
+        ("acme", {"t"}, False),
+    ],
+)
+@pytest.mark.parametrize("standing", [True, False])
+def test_a_claim_that_the_token_has_anyway_needs_no_words(
+    has: Any, withheld: set[str], said: bool, standing: bool
+) -> None:
+    document = {"scopes": [], "subject": {"type": "client", "id": "c"}, "context": {"claims": has}}
+    dialect = Dialect(claims=frozenset({"string"}), withheld=frozenset(withheld), standing=standing)
+    question = Question(document, NOW_MS, None, Terms(dialect=dialect))
+    decision = combine(question, read("issuance.gate", {"allow": True, "claims": {"t": "acme"}}), {})
+    assert (decision.outcome is Outcome.ALLOW) is (said if standing else not withheld)
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.b:c", True), ("https://x", False), ("a~b", False)])
+def test_plain_names(name: str, said: bool) -> None:
+    assert Dialect(claims=ANY, plain_names=True).carries_claims({name: 1}) is said
+    assert Dialect(claims=ANY).carries_claims({name: 1}) is True
 
 
 @given(dialects)
