@@ -10,10 +10,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from bridge.config.settings import load_settings
 from bridge.doors._openapi import document as openapi_document
+from bridge.doors.hooks.okta import PATH as OKTA
 from bridge.doors.issued import PATH as ISSUED
 from bridge.server import Bridge
 from tests.support.bridge import PATH, RunningBridge, request, write_config
@@ -122,4 +123,6 @@ def test_the_bridge_keeps_to_its_document(case: schemathesis.Case[Any], bridge: 
 @settings(asking, max_examples=15)
 def test_hooks_keep_to_it(case: schemathesis.Case[Any], bridge: RunningBridge) -> None:
     """The document leaves the bodies to their products, whose own tests say what they are."""
-    case.call_and_validate(base_url=bridge.url, excluded_checks=[positive_data_acceptance])
+    # Okta takes an HTTP error for a yes, so it is told of a bad body in a 200.
+    told_in_a_200 = [negative_data_rejection] if case.operation.path == OKTA else []
+    case.call_and_validate(base_url=bridge.url, excluded_checks=[positive_data_acceptance, *told_in_a_200])
