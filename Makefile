@@ -70,6 +70,7 @@ rego-test: setup ## the policies' own tests, with every line covered, and their 
 
 check-generated: setup
 	@$(BIN)/issuance-bridge policy schema | diff - rego/schemas/input.json || { echo "rego/schemas/input.json is not what the model says: make generate" >&2; exit 1; }
+	@$(BIN)/python -m scripts.abilities --check
 
 # The disk faults in the tests are a small C library; where no C compiler works, one comes from the package index.
 DISK_FAULTS := $(BIN)/python -c "from tests.faults.disk import library; library()"
@@ -88,6 +89,7 @@ generate: setup ## write what is generated from the models
 	@mkdir -p rego/schemas
 	$(BIN)/issuance-bridge policy schema > rego/schemas/input.json.new
 	mv rego/schemas/input.json.new rego/schemas/input.json
+	$(BIN)/python -m scripts.abilities
 
 bundle: setup ## build the policy bundle into opa-bundle/
 	$(BIN)/issuance-bridge policy build $(ARGS)

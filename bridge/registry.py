@@ -25,7 +25,7 @@ from bridge.doors.curity.door import CurityDoor
 from bridge.doors.curity.plan import CurityPlanner
 from bridge.doors.data_api import DataApiDoor
 from bridge.doors.hooks import hydra, indigo_iam, okta, wso2
-from bridge.doors.hooks.door import Hook, HookDoor
+from bridge.doors.hooks.door import Abilities, Hook, HookDoor
 from bridge.doors.hooks.hydra import HydraHook
 from bridge.doors.hooks.indigo_iam import IndigoIam
 from bridge.doors.hooks.okta import Okta
@@ -122,6 +122,15 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
 )
+ABILITIES: dict[str, Abilities] = {
+    native.PATH: native.ABILITIES,
+    data_api.PATH: data_api.ABILITIES,
+    authzen.EVALUATIONS_PATH: authzen.ABILITIES,
+    authzen.EVALUATION_PATH: authzen.ABILITIES,
+    curity.PATH: curity.ABILITIES,
+    **{path: hook.abilities for hook in (HydraHook, IndigoIam, Okta, Wso2) for path in hook.paths},
+}
+"""Where decisions are asked for -> what can be said there."""
 DOOR_NAMES = (
     *(native.NAME, authzen.NAME, curity.NAME, data_api.NAME),
     *(hydra.NAME, indigo_iam.NAME, okta.NAME, wso2.NAME),

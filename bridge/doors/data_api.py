@@ -14,6 +14,7 @@ from bridge.config.hooks import OpaSection
 from bridge.doors._body import parse_object, read_body
 from bridge.doors._callers import Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
+from bridge.doors.hooks.door import Abilities
 from bridge.doors.native import DecisionReply, read_request, reply
 from bridge.errors import MalformedRequest
 from bridge.model.decision import Decision, Outcome
@@ -26,6 +27,14 @@ from bridge.pdp.question import Question
 
 NAME = "opa"
 PATH = "/v1/data/issuance/decision"
+ABILITIES = Abilities(
+    product="OPA's Data API",
+    dialect=Dialect.whole(),
+    grants=("any",),
+    fails_open=False,
+    when_down="as your server is written: issue nothing",
+    authenticates_by="bearer token, or client certificate",
+)
 
 
 class DataRequest(BaseModel):

@@ -9,8 +9,10 @@ from pydantic import BaseModel, Field
 from bridge.doors._body import bound_list, checked, parse_object, read_body
 from bridge.doors._callers import Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
+from bridge.doors.hooks.door import Abilities
 from bridge.errors import MalformedRequest
 from bridge.model.decision import VALID_FOR_MS
+from bridge.model.dialect import Dialect
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.times import rfc3339
 from bridge.pdp.decide import Answered, Decide
@@ -20,6 +22,14 @@ from bridge.ports import Receipt
 
 NAME = "native"
 PATH = "/v1/issuance/decisions"
+ABILITIES = Abilities(
+    product="native",
+    dialect=Dialect.whole(),
+    grants=("any",),
+    fails_open=False,
+    when_down="as your server is written: issue nothing",
+    authenticates_by="bearer token, or client certificate",
+)
 _BRIDGES_OWN = ("id", "time", "door", "caller", "issuer", "scope", "sources")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.model.limit import MAX_LIFETIME_S
+
 ANY = frozenset(["string", "number", "boolean", "strings", "any"])
 """All kinds of claims."""
 _FLAGS = ("scopes", "audience", "details", "plain_names", "standing", "waiting")
@@ -32,6 +34,11 @@ class Dialect:
     plain_names: bool = False
     standing: bool = False
     waiting: bool = False
+
+    @classmethod
+    def whole(cls) -> "Dialect":
+        """One that can say all."""
+        return cls(scopes=True, lifetime=(0, MAX_LIFETIME_S), audience=True, details=True, claims=ANY, waiting=True)
 
     def carries_claims(self, claims: Mapping[str, Any]) -> bool:
         """Whether all of these can go into the token."""

@@ -43,7 +43,8 @@ async def test_allow_alone_means_that_nothing_else_has_to_be_read(tmp_path: Any)
         (request("read", grant_type="authorization_code", subject={"type": "user", "id": "u"}), True, True),
         (request("pay", grant_type="authorization_code", subject={"type": "user", "id": "u"}), False, False),
     ]
-    for number, settings in enumerate(({}, {"hooks.opa": {"token_lifetime": 60}})):
+    sections: list[dict[str, Any]] = [{}, {"hooks.opa": {"token_lifetime": 60}}]
+    for number, settings in enumerate(sections):
         async with local_bridge(tmp_path / str(number), **settings) as bridge:
             for body, *expected in asked:
                 async with bridge.session.post(PATH, json={"input": body}) as response:

@@ -70,7 +70,8 @@ def is_refused(body: dict[str, Any], gate: Any = YES, packages: Any = None) -> b
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
     custom = {name: value for name, value in draw(deciding.claims).items() if name not in RESERVED}
-    custom["aud"] = draw(st.sampled_from(["api://default", "https://r1", ["https://r1", "https://r2"], ["shop"]]))
+    audiences: list[Any] = ["api://default", "https://r1", ["https://r1", "https://r2"], ["shop"]]
+    custom["aud"] = draw(st.sampled_from(audiences))
     scopes = draw(st.lists(st.sampled_from(SCOPES), unique=True, max_size=3))
     return body_of(*scopes, claims=custom, lives=draw(st.sampled_from([None, 60, 300, 3600, 86_400])))
 
@@ -88,7 +89,7 @@ def test_what_okta_makes_of_it_is_never_broader_than_the_decision(
     event(f"status {response.status}")
     assert whole == decision
     aud = access["claims"]["aud"]
-    lives = access.get("token", {}).get("lifetime", {}).get("expiration")
+    lives: int | None = access.get("token", {}).get("lifetime", {}).get("expiration")
     before = Token(list(access["scopes"]), access["claims"], lives, [aud] if isinstance(aud, str) else aud)
     assert_not_broader(token, before, decision)
     new = {name for name, value in token.claims.items() if access["claims"].get(name) != value}

@@ -6,12 +6,22 @@ from bridge.doors._body import parse_object, read_body
 from bridge.doors._callers import AuthenticatedCaller, Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
 from bridge.doors.authzen.evaluate import Evaluate
+from bridge.doors.hooks.door import Abilities
 from bridge.model.authzen import Evaluations, read_evaluation, read_evaluations
+from bridge.model.dialect import Dialect
 from bridge.pdp.gather import Call
 
 NAME = "authzen"
 EVALUATION_PATH = "/access/v1/evaluation"
 EVALUATIONS_PATH = "/access/v1/evaluations"
+ABILITIES = Abilities(
+    product="AuthZEN",
+    dialect=Dialect.whole(),
+    grants=("any",),
+    fails_open=False,
+    when_down="as your server is written; `bridge.pep` issues nothing",
+    authenticates_by="bearer token, or client certificate",
+)
 
 
 class AuthzenDoor:

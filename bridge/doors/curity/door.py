@@ -7,10 +7,20 @@ from bridge.doors._callers import Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
 from bridge.doors.authzen.evaluate import Evaluate
 from bridge.doors.curity.read import read_scopes
+from bridge.doors.hooks.door import Abilities
+from bridge.model.dialect import Dialect
 from bridge.pdp.gather import Call
 
 NAME = "curity"
 PATH = "/curity/v1/evaluations"
+ABILITIES = Abilities(
+    product="Curity, AuthZEN authorizer",
+    dialect=Dialect(scopes=True),
+    grants=("any",),
+    fails_open=False,
+    when_down="not documented; try it",
+    authenticates_by="bearer token, or client certificate",
+)
 
 
 class CurityDoor:
