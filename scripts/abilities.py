@@ -21,14 +21,18 @@ HEAD = (
 
 def table() -> str:
     """The Markdown between the two marks."""
-    rows = [HEAD, ("---",) * len(HEAD), *(_row(path, abilities) for path, abilities in ABILITIES.items())]
+    paths: dict[str, list[str]] = {}
+    for path, abilities in ABILITIES.items():
+        paths.setdefault(abilities.product, []).append(path)
+    named = {abilities.product: abilities for abilities in ABILITIES.values()}
+    rows = [HEAD, ("---",) * len(HEAD), *(_row(paths[product], named[product]) for product in paths)]
     return "\n".join([BEGIN, *(f"| {' | '.join(row)} |" for row in rows), END])
 
 
-def _row(path: str, abilities: Abilities) -> tuple[str, ...]:
+def _row(paths: list[str], abilities: Abilities) -> tuple[str, ...]:
     dialect = abilities.dialect
     return (
-        f"{abilities.product}<br>`{path}`",
+        "<br>".join([abilities.product, *(f"`{path}`" for path in paths)]),
         ", ".join(abilities.grants),
         _yes(dialect.scopes),
         _life(dialect.lifetime),
