@@ -1,0 +1,95 @@
+"""Okta and WSO2 through a whole bridge: time, defects, refusals, and what is kept of a body."""
+
+import asyncio
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.asking import SECTIONS, headers_of, load
+from tests.support.bridge import LocalBridge, local_bridge
+from tests.support.planted import traces
+from tests.support.policies import write_policies
+
+REFUSAL = {"error": {"errorSummary": "not allowed"}}
+POLICIES = {
+    "issuance.gate": "allow := true",
+    "issuance.scope.allow": "allow := true",
+    "issuance.scope.huge": """
+allow := true
+claims := {"big": concat("", [sprintf("%09d", [i]) | some i in numbers.range(1, 30000)])}
+""",
+}
+SECRETS = ("planted-secret-1", "planted-secret-2", "planted-secret-3", "planted-secret-4", "planted-secret-5")
+
+
+async def post(bridge: LocalBridge, door: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    path = "/" + door.replace("-", "/", 1)
+    shown = headers_of(door, "allow") if headers is None else {"Content-Type": "application/json", **headers}
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with bridge.session.post(path, data=io.BytesIO(data), headers=shown) as response:
+        raw = await response.read()
+        return response.status, json.loads(raw) if raw else None
+
+
+async def test_okta_is_never_told_a_no_by_a_status(tmp_path: Path) -> None:
+    body = load("hooks-okta", "allow")["body"]
+    callers = [{**one, "grant_types": ["client_credentials"]} for one in SECTIONS["callers"] if one["name"] == "okta"]
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), callers=callers) as bridge:
+        for sent, headers in [
+            (body, {"Authorization": "another"}),
+            (body, {}),
+            (body, None),  # that caller may not ask for this grant
+            (b"", None),
+            (b"{", None),
+            (b'{"a": 1, "a": 2}', None),
+            (b"[" * 200, None),
+            (b'"' + b"x" * (5 * 1024 * 1024) + b'"', None),
+        ]:
+            assert await post(bridge, "hooks-okta", sent, headers) == (200, REFUSAL)
+        async with bridge.session.post("/hooks/okta", data=b"{}", headers={"Content-Type": "text/plain"}) as response:
+            assert response.status == 200
+        assert bridge.entries() == []
+
+
+async def test_a_reply_that_okta_would_not_read_is_a_no_that_is_on_record(tmp_path: Path) -> None:
+    body = load("hooks-okta", "allow")["body"]
+    body["data"]["access"]["scopes"] = {"huge": {"id": "1", "action": "GRANT"}}
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
+        assert await post(bridge, "hooks-okta", body) == (200, REFUSAL)
+        decision = next(entry for entry in bridge.entries() if entry["kind"] == "decision")
+        assert decision["outcome"] == "allow"
+        async with asyncio.timeout(10):
+            while not [entry for entry in bridge.entries() if entry["kind"] == "overruled"]:
+                await asyncio.sleep(0.05)
+
+
+async def test_okta_is_answered_within_its_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
+        # Deadlines of 20 s are configured.
+        async def late(items: bytes, timeout_s: float) -> Any:
+            await asyncio.sleep(min(timeout_s, 10))
+            raise AssertionError("asked for longer than anybody waits")
+
+        monkeypatch.setattr(bridge.bridge.engine, "query", late)
+        started = time.monotonic()
+        assert await post(bridge, "hooks-okta", load("hooks-okta", "allow")["body"]) == (200, REFUSAL)
+        assert time.monotonic() - started < 2.5
+
+
+async def test_secrets_of_a_body_are_kept_nowhere(tmp_path: Path) -> None:
+    wso2, okta = load("hooks-wso2", "allow")["body"], load("hooks-okta", "allow")["body"]
+    wso2["event"]["request"]["additionalParams"] = [
+        {"name": "client_secret", "value": [SECRETS[0]]},
+        {"name": "refresh_token", "value": [SECRETS[1]]},
+    ]
+    wso2["event"]["request"]["additionalHeaders"] = [{"name": "Authorization", "value": [f"Basic {SECRETS[2]}"]}]
+    okta["data"]["context"]["protocol"]["request"] |= {"code": SECRETS[3], "client_assertion": SECRETS[4]}
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
+        assert (await post(bridge, "hooks-wso2", wso2))[0] == 200
+        assert (await post(bridge, "hooks-okta", okta))[0] == 204
+        assert len([entry for entry in bridge.entries() if entry["outcome"] == "allow"]) == 2
+    assert traces(tmp_path, SECRETS) == {secret: set() for secret in SECRETS}
