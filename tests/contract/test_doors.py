@@ -1,5 +1,6 @@
 """Each outcome at each door, as it goes over the wire; a hole in the table fails."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.contract.asking import BODIES, doors, load
 from tests.contract.policies import BAD_DAYS, GOOD_DAYS
 from tests.contract.record import answers
+from tests.support.bridge import run_cli
 from tests.support.evidence import entries
 
 DOORS = doors()
@@ -28,6 +30,8 @@ async def test_every_door_answers_as_it_is_written_down(tmp_path: Path) -> None:
     ]
     assert different == []
     found = [entry for entry in entries(tmp_path / "evidence") if entry["kind"] in ("decision", "evaluation")]
+    replayed = await asyncio.to_thread(run_cli, "log", "replay", "--config", tmp_path / "bridge.toml")
+    assert (replayed.returncode, " 0 different" in replayed.stdout) == (0, True), replayed.stdout
     assert {entry["door"] for entry in found} == {
         "authzen",
         "curity",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bridge.doors._body import checked
 from bridge.doors.hooks.door import Hook, Wish
 from bridge.model.decision import Decision, Outcome
+from bridge.model.dialect import Dialect
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.mask import SecretMask
 from bridge.pdp.combine import combine
@@ -35,12 +36,24 @@ def answer(
 ) -> tuple[Decision, Decision, web.Response]:
     """(the decision by policy alone, the one that is on record, the answer)."""
     wish, document = wish_of(hook, body)
+    assert_declared(hook, wish.dialect)
     verdicts = {scope: read(scope, rules) for scope, rules in packages.items()}
     whole, said = (
         combine(Question(document, NOW_MS, ceiling, terms), read("issuance.gate", gate), verdicts)
         for terms in (Terms(), Terms(dialect=wish.dialect, refused=wish.refused))
     )
     return whole, said, hook.reply(wish, Answered("id", NOW_MS, said, None))
+
+
+def assert_declared(hook: Hook, dialect: Dialect) -> None:
+    """What is said of one token is no more than the product's abilities, as the documentation has them."""
+    declared = hook.abilities.dialect
+    for flag in ("scopes", "audience", "details", "waiting"):
+        assert getattr(declared, flag) or not getattr(dialect, flag), flag
+    assert dialect.lifetime in (None, declared.lifetime)
+    assert dialect.claims <= declared.claims
+    assert dialect.withheld >= declared.withheld
+    assert dialect.plain_names is declared.plain_names
 
 
 def assert_not_broader(token: Token, before: Token, decision: Decision) -> None:

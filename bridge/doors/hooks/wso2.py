@@ -212,7 +212,7 @@ def _ours(claims: Mapping[str, Any]) -> frozenset[str] | None:
         names = json.loads(claims[MARK])
     except (TypeError, ValueError, RecursionError):
         return None
-    return None if texts(names) is None else frozenset(names) & claims.keys()
+    return None if texts(names) is None else (frozenset(names) & claims.keys()) - {MARK}
 
 
 def _can_be_undone(ours: frozenset[str], claims: Mapping[str, Any], allowed: Allowed) -> bool:
