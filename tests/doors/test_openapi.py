@@ -102,7 +102,8 @@ def test_the_document_served_is_the_one_tested_below(document: dict[str, Any]) -
 schema = schemathesis.openapi.from_dict(openapi_document())
 
 
-HOOKS = "^/hooks/"
+BRIEFLY = "^/(hooks|v1/data)/"
+"""Bodies that the document leaves to their products, or that are asked in full at another door."""
 asking = settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -112,17 +113,16 @@ asking = settings(
 )
 
 
-@schema.exclude(path_regex=HOOKS).parametrize()
+@schema.exclude(path_regex=BRIEFLY).parametrize()
 @asking
 def test_the_bridge_keeps_to_its_document(case: schemathesis.Case[Any], bridge: RunningBridge) -> None:
     # A schema cannot say it all: who needs a subject, that `type` in details is text, how long all scopes are together.
     case.call_and_validate(base_url=bridge.url, excluded_checks=[positive_data_acceptance])
 
 
-@schema.include(path_regex=HOOKS).parametrize()
+@schema.include(path_regex=BRIEFLY).parametrize()
 @settings(asking, max_examples=15)
 def test_hooks_keep_to_it(case: schemathesis.Case[Any], bridge: RunningBridge) -> None:
-    """The document leaves the bodies to their products, whose own tests say what they are."""
     # Okta takes an HTTP error for a yes, so it is told of a bad body in a 200.
     told_in_a_200 = [negative_data_rejection] if case.operation.path == OKTA else []
     case.call_and_validate(base_url=bridge.url, excluded_checks=[positive_data_acceptance, *told_in_a_200])
