@@ -124,26 +124,25 @@ def test_the_key_of_a_dpop_proof_is_shown(provider: Provider, bridge: RunningBri
     )
     assert reply.status_code == 200, reply.text
     assert claims_of(reply.json()["access_token"])["cnf"] == {"jkt": thumbprint}
-    assert bridge.input_of(decisions(bridge)[-1]["decision_id"])["cnf"] == {"jkt": thumbprint}
+    assert bridge.input_of(decisions(bridge)[-1]["id"])["cnf"] == {"jkt": thumbprint}
 
 
 def test_a_bridge_that_dies_in_the_middle(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "rego", POLICY)
-    with running_bridge(tmp_path / "bridge", policies, callers=[caller("as")]) as bridge:
-        with running_provider(tmp_path, bridge.url, token_of("as")) as provider:
-            status, body = provider.redeem(provider.code("openid read"))
-            code = provider.code("openid read")
-            assert status == 200 and provider.job("read")[0] == 200
-            bridge.process.kill()
-            bridge.process.wait()
-            for gone in (provider.job("read"), provider.redeem(code), provider.refresh(body["refresh_token"])):
-                assert gone == (
-                    503,
-                    {
-                        "error": "temporarily_unavailable",
-                        "error_description": "no decision could be made, try again later",
-                    },
-                )
+    with (
+        running_bridge(tmp_path / "bridge", policies, callers=[caller("as")]) as bridge,
+        running_provider(tmp_path, bridge.url, token_of("as")) as provider,
+    ):
+        status, body = provider.redeem(provider.code("openid read"))
+        code = provider.code("openid read")
+        assert status == 200 and provider.job("read")[0] == 200
+        bridge.process.kill()
+        bridge.process.wait()
+        text = "no decision could be made, try again later"
+        nothing = 503, {"error": "temporarily_unavailable", "error_description": text}
+        assert provider.job("read") == nothing
+        assert provider.redeem(code) == nothing
+        assert provider.refresh(body["refresh_token"]) == nothing
 
 
 def test_a_caller_that_the_bridge_does_not_know(bridge: RunningBridge, tmp_path: Path) -> None:
