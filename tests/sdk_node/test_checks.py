@@ -5,10 +5,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.sdk_node.build import INSTALLED, PACKAGE, node
 
+pytestmark = pytest.mark.timeout(120)  # tsc takes six seconds of a processor, beside whatever else runs
 
-def run(*arguments: str | Path, timeout: float = 50) -> "subprocess.CompletedProcess[str]":
+
+def run(*arguments: str | Path, timeout: float = 110) -> "subprocess.CompletedProcess[str]":
     """node with `arguments`, in the package's folder."""
     return subprocess.run(
         [node().node, *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=timeout, check=False
@@ -26,7 +30,8 @@ def test_types_and_the_declarations_that_are_packed(tmp_path: Path) -> None:
 def test_its_own_tests() -> None:
     done = run("--test", *sorted((PACKAGE / "test").glob("*.test.js")))
     assert done.returncode == 0, done.stdout
-    assert re.search(r"pass (\d+)", done.stdout)
+    passed = re.search(r"^\W*pass (\d+)", done.stdout, re.MULTILINE)
+    assert passed and int(passed[1]) >= 20, done.stdout
 
 
 def test_nothing_is_needed_at_run_time() -> None:
