@@ -1,10 +1,10 @@
 """How each door is asked for every kind of token, and how its yes looks. A route in no table here is a finding."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from bridge.cli.policy.asking import CLIENT, Ask, Driver, Shown, World, together
+from bridge.cli.policy.hook_drivers import HOOK_DRIVERS
 from bridge.doors import bundles, issued, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search
@@ -14,54 +14,7 @@ from bridge.policy.matrix.model import Kind
 from bridge.policy.matrix.wishes import USER, wish
 
 AUDIENCE = "https://audience.example"
-CLIENT = "matrix-client"
 PLAIN_ACTION = "request_scope"
-Ask = Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, Any]]
-"""Posts a body to a path; the decoded reply, which must be a 200."""
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What there is to ask for: scopes with a package each, and which kind of token Curity's form stands for.
-
-    `tokens`: whether what is granted without any scope says something; only the gate answers for that.
-    """
-
-    scopes: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    curity_token: str
-    tokens: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a door said yes to: scopes, and whether a token of that kind (the gate) at all."""
-
-    scopes: frozenset[str] = frozenset()
-    token: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """`kinds`: those that can be said at this door. `ask`: everything that can be asked for with this kind.
-
-    `tokens`: whether a token can be asked for here without any scope.
-    """
-
-    kinds: Callable[[World], Iterator[Kind]]
-    ask: Callable[[Ask, World, Kind], Coroutine[Any, Any, Shown]]
-    tokens: bool = True
-
-
-async def together(asked: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """What these return, in their order; where one fails, the others end, and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in asked]
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def plain_type(kind: Kind) -> str:
@@ -192,6 +145,7 @@ DRIVERS: dict[tuple[str, str], Driver] = {
     ("POST", search.PATHS["action"]): Driver(_all_at_once, _actions),
     ("POST", search.PATHS["subject"]): Driver(_all_at_once, _subjects),
     ("POST", search.PATHS["resource"]): Driver(_all_at_once, _resources),
+    **HOOK_DRIVERS,
 }
 """Method and path -> how it is driven."""
 SILENT: dict[tuple[str, str], str] = {

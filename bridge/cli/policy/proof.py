@@ -16,21 +16,11 @@ from typing import Any, Literal
 import aiohttp
 
 from bridge.audit.reader import LogReader
-from bridge.cli.policy.drivers import (
-    AUDIENCE,
-    CLIENT,
-    DRIVERS,
-    PLAIN_ACTION,
-    SILENT,
-    Ask,
-    Driver,
-    Shown,
-    World,
-    curity_place,
-    plain_type,
-    together,
-)
+from bridge.cli.policy.asking import CLIENT, Ask, Driver, Shown, World, together
+from bridge.cli.policy.drivers import AUDIENCE, DRIVERS, PLAIN_ACTION, SILENT, curity_place, plain_type
+from bridge.cli.policy.hook_drivers import INDIGO
 from bridge.config.authzen import CurityScope, PlainScopes
+from bridge.config.hooks import HooksSection
 from bridge.config.settings import EngineSection, EvidenceSection, PolicySection, ServerSection, Settings
 from bridge.errors import BridgeError
 from bridge.model.policy import PolicySet
@@ -119,8 +109,12 @@ async def _drive(
             proof.unknown = [" ".join(route) for route in sorted(known - DRIVERS.keys() - SILENT.keys())]
             proof.silent = {" ".join(route): SILENT[route] for route in sorted(known & SILENT.keys())}
             driven = sorted(known & DRIVERS.keys())
-            all_of = await together(_ask_all(DRIVERS[route], ask, world) for route in driven)
-            shown = dict(zip(driven, all_of, strict=True))
+            patient = [route for route in driven if DRIVERS[route].patient]
+            all_of = await together(_ask_all(DRIVERS[route], ask, world) for route in patient)
+            shown = dict(zip(patient, all_of, strict=True))
+            for route in driven:
+                if not DRIVERS[route].patient:
+                    shown[route] = await _ask_in_turn(DRIVERS[route], ask, world)
         if name != "granting":
             _read_log(folder / "evidence", proof)
     return shown
@@ -129,6 +123,11 @@ async def _drive(
 async def _ask_all(driver: Driver, ask: Ask, world: World) -> dict[Kind, Shown]:
     kinds = list(driver.kinds(world))
     return dict(zip(kinds, await together(driver.ask(ask, world, kind) for kind in kinds), strict=True))
+
+
+async def _ask_in_turn(driver: Driver, ask: Ask, world: World) -> dict[Kind, Shown]:
+    """One after the other: a crowd would keep a product waiting longer than it waits."""
+    return {kind: await driver.ask(ask, world, kind) for kind in driver.kinds(world)}
 
 
 def _read_log(folder: Path, proof: Proof) -> None:
@@ -141,6 +140,25 @@ def _read_log(folder: Path, proof: Proof) -> None:
                 proof.faults += bool(entry.get("exceptions"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    session: aiohttp.ClientSession
+    slots: asyncio.Semaphore
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Any:
+        status, reply = await self.answer(path, body)
+        if status != 200:
+            raise DriverFault(f"POST {path} answered its driver with {status}")
+        return reply
+
+    async def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        async with self.slots, self.session.post(path, json=body) as response:
+            if response.status >= 500 or response.status == 400:
+                raise DriverFault(f"POST {path} answered its driver with {response.status}")
+            raw = await response.read()
+            return response.status, json.loads(raw) if raw else None
+
+
 @contextlib.asynccontextmanager
 async def _running(settings: Settings, slots: asyncio.Semaphore) -> AsyncIterator[tuple[Bridge, Ask]]:
     bridge = Bridge(settings)
@@ -148,14 +166,7 @@ async def _running(settings: Settings, slots: asyncio.Semaphore) -> AsyncIterato
     try:
         port = await bridge.listen()
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-
-            async def ask(path: str, body: Mapping[str, Any]) -> Any:
-                async with slots, session.post(path, json=body) as response:
-                    if response.status != 200:
-                        raise DriverFault(f"POST {path} answered its driver with {response.status}")
-                    return await response.json()
-
-            yield bridge, ask
+            yield bridge, _Asking(session, slots)
     finally:
         await bridge.stop()
 
@@ -198,6 +209,7 @@ def _settings(settings: Settings, folder: Path, world: World) -> Settings:
             "engine": EngineSection(opa=settings.engine.opa, deadline_ms=PATIENCE_MS),
             "evidence": EvidenceSection(path=str(folder / "evidence")),
             "authzen": authzen,
+            "hooks": HooksSection(indigo_iam=INDIGO),
             "callers": (),
             "sources": (),
         }
