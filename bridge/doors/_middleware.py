@@ -19,6 +19,7 @@ REQUEST_ID_KEY = web.RequestKey("request_id", str)
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 AUTHZEN_PATHS = ("/access/v1/", "/curity/v1/")
 OPA_PATHS = ("/v1/data/",)
+HOOK_PATHS = ("/hooks/",)
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "issuance-bridge"}
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,8 @@ def errors_and_request_id(metrics: Metrics) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = request.headers.get(REQUEST_ID)
+        if request.path.startswith(HOOK_PATHS) and not _REQUEST_ID.fullmatch(request_id or ""):
+            request_id = None  # passed over: to a product that fails open, a 400 would be a yes
         kept = request_id
         if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
             # AuthZEN allows any text and wants it back; what is kept of it is bounded.

@@ -55,6 +55,14 @@ async def test_okta_is_never_told_a_no_by_a_status(tmp_path: Path) -> None:
         assert bridge.entries() == []
 
 
+async def test_a_proxy_s_request_id_never_makes_an_error_of_an_answer(tmp_path: Path) -> None:
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
+        for request_id in ("x" * 300, "tab\there", "\xe9", "\udcff"):
+            shown = {"Authorization": "okta-secret", "X-Request-ID": request_id}
+            assert await post(bridge, "hooks-okta", load("hooks-okta", "deny")["body"], shown) == (200, REFUSAL)
+            assert "request_id" not in bridge.entries()[-1]
+
+
 async def test_a_reply_that_okta_would_not_read_is_a_no_that_is_on_record(tmp_path: Path) -> None:
     body = load("hooks-okta", "allow")["body"]
     body["data"]["access"]["scopes"] = {"huge": {"id": "1", "action": "GRANT"}}
