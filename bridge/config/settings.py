@@ -1,5 +1,6 @@
 """The configuration: a TOML file, with environment variables `BRIDGE__SECTION__KEY` on top. Built once, passed down."""
 
+import hashlib
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
 from bridge.tlog.note import VerifierKey
 
 Role = Literal["token_service", "auditor", "operator"]
+_OF_NOTHING = hashlib.sha256().hexdigest()
 _HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _OTHER_HEADERS = frozenset({"host", "cookie", "connection", "content-length", "content-type", "transfer-encoding"})
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -144,6 +146,13 @@ class CallerSection(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("token_sha256")
+    @classmethod
+    def _of_a_secret(cls, digests: tuple[str, ...]) -> tuple[str, ...]:
+        if any(digest.lower() == _OF_NOTHING for digest in digests):
+            raise ValueError("is the digest of an empty secret, as when a shell's variable was not set")
+        return digests
 
     @field_validator("header", "cookie")
     @classmethod

@@ -136,6 +136,8 @@ REFUSED = [
     (AS.replace('"as"', '""'), "callers.0.name"),
     (AS.replace('"as"', '"a\\u0000"'), "callers.0.name"),
     (AS.replace(HASH, HASH[:-1]), "callers.0.token_sha256"),
+    (AS.replace(HASH, hashlib.sha256(b"").hexdigest()), "digest of an empty secret"),
+    (AS.replace(f'"{HASH}"', f'["{HASH}", "{hashlib.sha256(b"").hexdigest().upper()}"]'), "digest of an empty secret"),
     (AS + 'header = "X-Key"\ncookie = "key"\n', "header and cookie are two places"),
     ('[[callers]]\nname = "as"\nroles = ["token_service"]\nheader = "X-Key"\ntls_san = "a"\n', "need token_sha256"),
     *((AS + f'header = "{name}"\n', "callers.0.header") for name in ("X Key", "Cookie", "Host", "é", "a" * 65, "X:")),
