@@ -117,6 +117,8 @@ def test_scopes_are_all_or_nothing() -> None:
         (600, None, 600),
         (200, None, None),
         (90_000, 100_000, 86_400),
+        (200, 0, None),
+        (600, 0, 600),
     ],
 )
 def test_a_life_has_bounds(most: int, lives: int | None, value: Any) -> None:

@@ -121,7 +121,7 @@ def test_what_the_server_makes_of_it_is_never_broader_than_the_decision(
         assert name in decision.claims or not new or name in ("expires_in", MARK) or (name in ours and value == [])
     for name in ours:
         assert name in decision.claims or token.claims.get(name, []) == []
-    if "refreshToken" in body["event"] or body["event"]["request"]["grantType"] == "refresh_token":
+    if "refreshToken" in body["event"] or body["event"]["request"]["grantType"] != "client_credentials":
         now_ours = set(json.loads(token.claims.get(MARK, "[]")))
         changed = {n for n, v in decision.claims.items() if n not in before.claims or before.claims[n] != v}
         assert changed <= now_ours <= decision.claims.keys()
@@ -144,7 +144,7 @@ def test_what_is_not_allowed_is_not_said(missing: str) -> None:
         "add": ({"allow": True, "claims": {"tier": "gold"}}, ALL_YES),
     }
     for op, (gate, packages) in wishes.items():
-        body = body_of("a", "b", allowed=allowed)
+        body = body_of("a", "b", allowed=allowed, grant="client_credentials")
         if op == missing:
             assert failed(body, gate, packages) == "access_denied"
         else:
@@ -159,6 +159,7 @@ def test_a_life_is_only_ever_shortened() -> None:
 
     assert (within(3599), within(3600), within(3601)) == ([3599], [], [])
     assert within(9999, expires_in="absent") == [9999]
+    assert within(9999, expires_in=0) == within(9999, expires_in=-1) == [9999]  # no life: that server's default, or no end
 
 
 def test_an_audience_is_narrowed_and_never_replaced() -> None:
@@ -181,7 +182,7 @@ def test_only_some_kinds_of_values_are_carried(value: Any) -> None:
 def test_names_that_the_server_would_misread_are_only_added() -> None:
     for name in ("audit", "https://x/y", "7", "-", "a/3"):
         gate = {"allow": True, "claims": {name: "new"}}
-        assert [one["op"] for one in operations(body_of("a"), gate)] == ["add"]
+        assert [one["op"] for one in operations(body_of("a", grant="client_credentials"), gate)] == ["add"]
         assert operations(body_of("a", claims={name: "new"}), gate) == []
         assert failed(body_of("a", claims={name: "old"}), gate) == "access_denied"
 
@@ -198,7 +199,6 @@ def test_what_waits_is_told() -> None:
 
 def test_claims_come_back_at_a_refresh_and_go_when_they_are_no_longer_granted() -> None:
     first = body_of("a", claims={"mail": "a@example.com"})
-    first["event"]["refreshToken"] = {"claims": []}
     gold = {"allow": True, "claims": {"tier": "gold", "roles": ["x", "y"]}}
     *_, response = answer(HOOK, first, gold, ALL_YES)
     token = wso2(first, response)

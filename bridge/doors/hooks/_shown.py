@@ -42,6 +42,11 @@ def seconds(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
+def lives_s(value: Any) -> int | None:
+    """How long a token lives (s); 0 is none: servers mean by it their default, or no end."""
+    return seconds(value) or None
+
+
 def details(value: Any) -> list[dict[str, Any]] | None:
     """Authorization details (RFC 9396), as JSON or as the text of a request's parameter; None: they cannot be read."""
     if isinstance(value, str):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from bridge.config.hooks import OktaSection
-from bridge.doors.hooks._shown import UNKNOWN, details, member, seconds, section, text, texts, without_absent
+from bridge.doors.hooks._shown import UNKNOWN, details, lives_s, member, seconds, section, text, texts, without_absent
 from bridge.doors.hooks.door import Abilities, Wish
 from bridge.errors import MalformedRequest
 from bridge.model.decision import Code, Outcome
@@ -112,7 +112,7 @@ class Okta:
         if limit.audience is not None and set(limit.audience) != set(_audience(has) or ()):
             one = limit.audience[0] if len(limit.audience) == 1 else list(limit.audience)
             patch.append({"op": "replace", "path": "/claims/aud", "value": one})
-        lives = seconds(member(access, "token", "lifetime", "expiration"))
+        lives = lives_s(member(access, "token", "lifetime", "expiration"))
         if limit.token_lifetime is not None and (lives is None or limit.token_lifetime < lives):
             most = min(limit.token_lifetime, LIFETIME_S[1])
             patch.append({"op": "replace", "path": "/token/lifetime/expiration", "value": most})
@@ -136,7 +136,7 @@ def _refusal() -> web.Response:
 
 
 def _dialect(access: Mapping[str, Any], claims: Mapping[str, Any]) -> Dialect:
-    lives = seconds(member(access, "token", "lifetime", "expiration"))
+    lives = lives_s(member(access, "token", "lifetime", "expiration"))
     several = len(_audience(claims) or ()) > 1
     return Dialect(
         lifetime=LIFETIME_S,

@@ -22,7 +22,7 @@ from bridge.doors.hooks._operations import (
     is_replaceable,
     removals,
 )
-from bridge.doors.hooks._shown import UNKNOWN, details, seconds, section, text, texts, without_absent
+from bridge.doors.hooks._shown import UNKNOWN, details, lives_s, section, text, texts, without_absent
 from bridge.doors.hooks.door import Abilities, Wish
 from bridge.errors import MalformedRequest
 from bridge.model.decision import Code, Decision, Outcome
@@ -127,7 +127,8 @@ class Wso2:
             refused = Code.NOT_SHOWN
         elif ours is None or not _can_be_undone(ours, claims, allowed):
             refused = Code.INEXPRESSIBLE  # a claim of an earlier decision could not be taken out
-        marks = MARK in claims or "refreshToken" in section(body, "event") or grant_type == "refresh_token"
+        # Not every version shows the refresh token.
+        marks = MARK in claims or "refreshToken" in section(body, "event") or grant_type != "client_credentials"
         audience_now = None if audience is None else tuple(audience)
         given = Given(tuple(scopes or ()), audience_now, claims, ours or frozenset(), marks)
         return Wish(without_absent(request), _dialect(token, claims, audience, allowed), given, refused)
@@ -155,7 +156,7 @@ def _operations(given: Given, decision: Decision) -> list[dict[str, Any]]:
     done = removals(SCOPES, [scope in granted for scope in given.scopes])
     if limit.audience is not None and given.audience is not None:
         done.extend(removals(AUDIENCE, [one in limit.audience for one in given.audience]))
-    lives = seconds(has.get("expires_in"))
+    lives = lives_s(has.get("expires_in"))
     if limit.token_lifetime is not None and (lives is None or limit.token_lifetime < lives):
         done.append({"op": "replace", "path": LIFETIME, "value": limit.token_lifetime})
     changed = {n: v for n, v in decision.claims.items() if n not in has or typed(has[n]) != typed(v)}
@@ -195,7 +196,7 @@ def _dialect(
     return Dialect(
         scopes=allowed("remove", SCOPES + "0"),
         lifetime=(1, MAX_LIFETIME_S) if allowed("replace", LIFETIME) else None,
-        lives=seconds(claims.get("expires_in")),
+        lives=lives_s(claims.get("expires_in")),
         audience=bool(audience) and allowed("remove", AUDIENCE + "0"),
         claims=KINDS if carries else frozenset(),
         withheld=OWN | fixed,
