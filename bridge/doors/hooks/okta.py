@@ -71,7 +71,8 @@ class Okta:
         if client is None:
             raise MalformedRequest([("/data/context/protocol/client/id", "must be a string, and not empty")])
         claims = section(body, "data", "access", "claims")
-        grant_type = _grant_type(asked, body) or self._section.grant_type
+        named = asked.get("grant_type")
+        grant_type = grant_name(named) if named is not None else _by_response(asked, body) or self._section.grant_type
         subject = _subject(body, claims, client, grant_type)
         scopes = _scopes(access, claims)
         asked_details = claims.get("authorization_details", asked.get("authorization_details"))
@@ -149,10 +150,8 @@ def _dialect(access: Mapping[str, Any], claims: Mapping[str, Any]) -> Dialect:
     )
 
 
-def _grant_type(asked: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
-    """As the request names it; where it is one for authorization, by where its token is minted."""
-    if asked.get("grant_type") is not None:
-        return grant_name(asked["grant_type"])
+def _by_response(asked: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
+    """The grant type of a request for authorization, by where its token is minted."""
     source, kinds = text(body.get("source")), (text(asked.get("response_type")) or "").split()
     at = None if source is None else urlsplit(source).path.rpartition("/")[2]
     if at == "authorize" and {"token", "id_token"} & set(kinds):
