@@ -330,6 +330,15 @@ async def test_a_consent_that_cannot_be_looked_up_is_not_shown(hydra: Hooked) ->
         status, _ = await hydra.ask(body)
         assert (status, hydra.last()["reply"]["code"]) == (403, "not_shown")
         assert loop.time() - before < 1.5
+    whole = hydra.admin.consents[0]
+    for name in ("grant_scope", "grant_access_token_audience"):
+        for misfit in ("absent", "", 0, False):
+            hydra.admin.answer = None
+            hydra.admin.consents[0] = {n: v for n, v in whole.items() if n != name or misfit != "absent"}
+            hydra.admin.consents[0] |= {} if misfit == "absent" else {name: misfit}
+            assert (await hydra.ask(body))[0] == 403, (name, misfit)
+            assert hydra.last()["reply"]["code"] == "not_shown"
+    hydra.admin.consents[0] = whole
     misfits: list[dict[str, Any]] = [
         {"grant_scope": "read"},
         {"grant_scope": [7]},

@@ -109,7 +109,11 @@ def _consent(item: Any, key: tuple[str, str, str]) -> Consent | None:
         return None
     if (request.get("subject"), client.get("client_id"), request.get("challenge")) != key:
         return None
-    scopes, audience = item.get("grant_scope") or [], item.get("grant_access_token_audience") or []
+    if not {"grant_scope", "grant_access_token_audience"} <= item.keys():
+        return None  # what was granted is not said; "nothing" is said as an empty list, or null
+    scopes, audience = (
+        [] if item[name] is None else item[name] for name in ("grant_scope", "grant_access_token_audience")
+    )
     try:
         # A client that is configured to skip the consent was granted scopes by nobody's consent.
         consented: list[str] | None = [] if client.get("skip_consent") is True else None
