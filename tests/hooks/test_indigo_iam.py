@@ -85,6 +85,7 @@ def test_no_grant_type_is_sent_so_it_is_configured_or_nothing_is_granted() -> No
         body_of("a", scopes=["a", 7]),
         body_of("a", user="alice"),
         body_of("a", user={"groups": []}),
+        body_of("a", user={}),
     ],
 )
 def test_another_body_is_malformed(body: dict[str, Any]) -> None:

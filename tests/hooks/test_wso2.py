@@ -159,7 +159,9 @@ def test_a_life_is_only_ever_shortened() -> None:
 
     assert (within(3599), within(3600), within(3601)) == ([3599], [], [])
     assert within(9999, expires_in="absent") == [9999]
-    assert within(9999, expires_in=0) == within(9999, expires_in=-1) == [9999]  # no life: that server's default, or no end
+    assert (
+        within(9999, expires_in=0) == within(9999, expires_in=-1) == [9999]
+    )  # no life: that server's default, or no end
 
 
 def test_an_audience_is_narrowed_and_never_replaced() -> None:

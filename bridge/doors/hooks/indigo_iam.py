@@ -45,7 +45,7 @@ class IndigoIam:
             raise MalformedRequest([("/client/id", "must be a string, and not empty")])
         if scopes is None:
             raise MalformedRequest([("/scopes", "must be an array of strings")])
-        if user and text(user.get("id")) is None:
+        if body.get("user") is not None and text(user.get("id")) is None:
             raise MalformedRequest([("/user/id", "must be a string, and not empty")])
         configured = self._section
         grant_type = configured.grant_type if user else configured.client_grant_type
