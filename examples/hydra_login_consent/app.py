@@ -90,8 +90,7 @@ class Application:
     def show_consent(self) -> Any:
         challenge = request.args["consent_challenge"]
         asked = self._hydra.asked("consent", challenge)
-        # Hydra skips what the user consented to before, for the same client and scopes.
-        before = asked["requested_scope"] if asked["skip"] else []
+        before = self._agreed_before(asked) if asked["skip"] else []
         try:
             answer = self._bridge.ask(_question(asked, before))
         except BridgeFailure as failure:
@@ -135,6 +134,12 @@ class Application:
             remember_for=0,
         )
         return redirect(to)
+
+    def _agreed_before(self, asked: dict[str, Any]) -> list[str]:
+        """What the user was asked for and agreed to; what Hydra remembers as granted may have needed no consent."""
+        accepted = self._hydra.accepted(asked["subject"], asked["client"]["client_id"])
+        notes = [((one["session"] or {}).get("access_token") or {}).get(NOTE) or {} for one in accepted]
+        return sorted({scope for note in notes for scope in note.get("consent", {}).get("consented_scopes", ())})
 
     def _needs_a_code(self, asked: dict[str, Any], signed_in: SignIn) -> bool:
         """Whether something that is asked for wants a stronger sign-in than this one."""

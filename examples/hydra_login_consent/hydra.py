@@ -20,6 +20,13 @@ class Hydra:
         found: dict[str, Any] = reply.json()
         return found
 
+    def accepted(self, subject: str, client: str) -> list[dict[str, Any]]:
+        """The consents of this user to this client that Hydra remembers, as they were accepted."""
+        reply = self._http.get("/admin/oauth2/auth/sessions/consent", params={"subject": subject})
+        reply.raise_for_status()
+        kept = [one for one in reply.json() if one["remember"]]
+        return [one for one in kept if one["consent_request"]["client"]["client_id"] == client]
+
     def accept(self, kind: Kind, challenge: str, **with_what: Any) -> str:
         """Where the browser goes now."""
         return self._put(kind, challenge, "accept", with_what)
