@@ -17,17 +17,18 @@ BODY_TIMEOUT_S = 10.0
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_body(request: web.Request, *, wrong_type: int = 415) -> bytes:
+async def read_body(request: web.Request, *, wrong_type: int = 415, within_s: float | None = None) -> bytes:
     """The JSON body's bytes, bounded in size and time. MalformedRequest (400, 408, 413, or `wrong_type`)."""
     if request.content_type != "application/json":
         raise MalformedRequest([("", "Content-Type must be application/json")], status=wrong_type)
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
+    within_s = within_s or BODY_TIMEOUT_S
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             return await request.read()
     except TimeoutError:
-        raise MalformedRequest([("", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")], status=408) from None
+        raise MalformedRequest([("", f"the body did not arrive within {within_s:g} s")], status=408) from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
     except (web.RequestPayloadError, ConnectionError):  # the latter: the client left, and nobody reads the answer

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ async def test_okta_is_answered_within_its_patience(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(bridge.bridge.engine, "query", late)
         started = time.monotonic()
         assert await post(bridge, "hooks-okta", load("hooks-okta", "allow")["body"]) == (200, REFUSAL)
+        assert time.monotonic() - started < 2.5
+
+
+async def test_okta_is_told_no_in_time_when_its_body_is_late(tmp_path: Path) -> None:
+    async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
+
+        async def stalled() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.sleep(8)
+
+        started, headers = time.monotonic(), headers_of("hooks-okta", "allow")
+        async with bridge.session.post("/hooks/okta", data=stalled(), headers=headers) as response:
+            assert (response.status, await response.json()) == (200, REFUSAL)
         assert time.monotonic() - started < 2.5
 
 
