@@ -24,7 +24,7 @@ allow := true
 claims := {"big": concat("", [sprintf("%09d", [i]) | some i in numbers.range(1, 30000)])}
 """,
 }
-SECRETS = ("planted-secret-1", "planted-secret-2", "planted-secret-3", "planted-secret-4", "planted-secret-5")
+SECRETS = tuple(f"planted-secret-{number}-" for number in range(11))
 
 
 async def post(bridge: LocalBridge, door: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any]:
@@ -107,9 +107,16 @@ async def test_secrets_of_a_body_are_kept_nowhere(tmp_path: Path) -> None:
     wso2["event"]["request"]["additionalParams"] = [
         {"name": "client_secret", "value": [SECRETS[0]]},
         {"name": "refresh_token", "value": [SECRETS[1]]},
+        {"name": "code_verifier", "value": [SECRETS[5]]},
     ]
-    wso2["event"]["request"]["additionalHeaders"] = [{"name": "Authorization", "value": [f"Basic {SECRETS[2]}"]}]
+    wso2["event"]["request"]["additionalHeaders"] = [
+        {"name": "Authorization", "value": [f"Basic {SECRETS[2]}"]},
+        {"name": "Proxy-Authorization", "value": [SECRETS[6]]},
+        {"name": "X-Api-Key", "value": [SECRETS[7]]},
+        {"name": "DPoP", "value": [SECRETS[8]]},
+    ]
     okta["data"]["context"]["protocol"]["request"] |= {"code": SECRETS[3], "client_assertion": SECRETS[4]}
+    okta["data"]["context"]["protocol"]["request"] |= {"id_token_hint": SECRETS[9], "request": SECRETS[10]}
     async with local_bridge(tmp_path, write_policies(tmp_path / "rego", POLICIES), **SECTIONS) as bridge:
         assert (await post(bridge, "hooks-wso2", wso2))[0] == 200
         assert (await post(bridge, "hooks-okta", okta))[0] == 204

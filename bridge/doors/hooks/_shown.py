@@ -1,13 +1,17 @@
 """What a product's body shows: members that may be missing, or be of another kind than they should."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from bridge.errors import MalformedRequest
 from bridge.model import strict_json
+from bridge.model.mask import MASKED
 
 UNKNOWN = "unknown"
 """The grant type of a document whose own is neither shown nor configured; such a wish is refused (`not_shown`)."""
+
+_SECRETS = re.compile(r".+authorization|.*api[-_]?key|id_token_hint|request|code_verifier|dpop", re.IGNORECASE)
 
 
 def member(body: Any, *names: str) -> Any:
@@ -61,3 +65,8 @@ def details(value: Any) -> list[dict[str, Any]] | None:
 def without_absent(document: Mapping[str, Any]) -> dict[str, Any]:
     """The members that are something."""
     return {name: value for name, value in document.items() if value is not None}
+
+
+def sent(by_client: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters or headers of the client's own request, less the secrets that `server.secret_names` need not know."""
+    return {name: MASKED if _SECRETS.fullmatch(name) else value for name, value in by_client.items()}

@@ -12,7 +12,18 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from bridge.config.hooks import OktaSection
-from bridge.doors.hooks._shown import UNKNOWN, details, lives_s, member, seconds, section, text, texts, without_absent
+from bridge.doors.hooks._shown import (
+    UNKNOWN,
+    details,
+    lives_s,
+    member,
+    seconds,
+    section,
+    sent,
+    text,
+    texts,
+    without_absent,
+)
 from bridge.doors.hooks.door import Abilities, Wish
 from bridge.errors import MalformedRequest
 from bridge.model.decision import Code, Outcome
@@ -91,7 +102,7 @@ class Okta:
             "context": without_absent(
                 {
                     "claims": dict(claims),
-                    "request": dict(asked),
+                    "request": sent(asked),
                     "ip": member(body, "data", "context", "request", "ipAddress"),
                     "policy": member(body, "data", "context", "policy"),
                     "issuer": member(body, "data", "context", "protocol", "issuer", "uri"),

@@ -22,7 +22,7 @@ from bridge.doors.hooks._operations import (
     is_replaceable,
     removals,
 )
-from bridge.doors.hooks._shown import UNKNOWN, details, lives_s, section, text, texts, without_absent
+from bridge.doors.hooks._shown import UNKNOWN, details, lives_s, section, sent, text, texts, without_absent
 from bridge.doors.hooks.door import Abilities, Wish
 from bridge.errors import MalformedRequest
 from bridge.model.decision import Code, Decision, Outcome
@@ -114,8 +114,8 @@ class Wso2:
                 {
                     "claims": claims,
                     "requested_scopes": asked.get("scopes"),
-                    "headers": _pairs(asked.get("additionalHeaders"), "request/additionalHeaders"),
-                    "params": params,
+                    "headers": sent(_pairs(asked.get("additionalHeaders"), "request/additionalHeaders")),
+                    "params": sent(params),
                     **{name: section(body, "event").get(name) for name in ("tenant", "organization", "userStore")},
                 }
             ),
