@@ -152,6 +152,18 @@ def test_what_is_not_allowed_is_not_said(missing: str) -> None:
     assert failed({**body_of("a"), "allowedOperations": None}, *wishes["add"]) == "access_denied"
 
 
+def test_authorization_details_that_only_the_token_has_are_decided_too() -> None:
+    pay, share = {"type": "pay", "actions": ["send"]}, {"type": "share"}
+    body = body_of("a", claims={"authorization_details": [pay]}, grant="refresh_token")
+    assert wish_of(HOOK, body)[1]["authorization_details"] == [pay]
+    assert failed(body) == "access_denied"  # no package grants them
+    assert operations(body, {"allow": True, "limit": {"authorization_details": [pay]}}) == []
+    more = body_of("a", claims={"authorization_details": [pay, share]}, grant="refresh_token")
+    assert failed(more, {"allow": True, "limit": {"authorization_details": [pay]}}) == "access_denied"
+    unread = body_of("a", claims={"authorization_details": [7]}, grant="refresh_token")
+    assert wish_of(HOOK, unread)[0].refused == Code.NOT_SHOWN
+
+
 def test_a_life_is_only_ever_shortened() -> None:
     def within(seconds: int, **claims: Any) -> list[Any]:
         found = operations(body_of("a", claims=claims), {"allow": True, "limit": {"token_lifetime": seconds}})

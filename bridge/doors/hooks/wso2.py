@@ -99,7 +99,8 @@ class Wso2:
             raise MalformedRequest([("/event/accessToken/scopes", "must be an array of strings")])
         grant_type = None if asked.get("grantType") is None else grant_name(asked["grantType"])
         params = _pairs(asked.get("additionalParams"), "request/additionalParams")
-        asked_details = _first(params.get("authorization_details"))
+        # A code's were asked for long before: then only the token tells them.
+        asked_details = claims.get("authorization_details", _first(params.get("authorization_details")))
         wanted_details = None if asked_details is None else details(asked_details)
         subject = _subject(section(body, "event", "user"), claims, client, grant_type)
         audience = texts(claims.get("aud"))
