@@ -338,7 +338,9 @@ async def test_a_consent_that_cannot_be_looked_up_is_not_shown(hydra: Hooked) ->
             hydra.admin.consents[0] |= {} if misfit == "absent" else {name: misfit}
             assert (await hydra.ask(body))[0] == 403, (name, misfit)
             assert hydra.last()["reply"]["code"] == "not_shown"
-    hydra.admin.consents[0] = whole
+    hydra.admin.consents[:] = [whole, {**whole, "grant_scope": ["read"]}]  # two of one challenge
+    assert (await hydra.ask(body))[0] == 403
+    hydra.admin.consents[:] = [whole]
     misfits: list[dict[str, Any]] = [
         {"grant_scope": "read"},
         {"grant_scope": [7]},

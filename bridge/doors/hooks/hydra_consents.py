@@ -58,12 +58,13 @@ class Consents:
             self._note(type(error).__name__ if not isinstance(error, _NoAnswerError) else str(error))
             return None
         self._note(None)
-        found = next((one for item in listed if (one := _consent(item, key)) is not None), None)
-        if found is not None:
-            self._kept[key] = found
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        return found
+        found = [one for item in listed if (one := _consent(item, key)) is not None]
+        if len(found) != 1:
+            return None
+        self._kept[key] = found[0]
+        if len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+        return found[0]
 
     async def _list(self, subject: str, login_session: str | None) -> list[Any]:
         query = {"subject": subject, "page_size": str(PAGE)}
