@@ -42,6 +42,7 @@ claims := {"tag": 1, "deep": {"a": [1, true, null]}} if not input.context.payloa
 claims := {"other": "x"} if input.context.payload.scope == ["other"]
 """,
     "issuance.scope.ours": f'allow := true\nclaims := {{"{MARKER}": 1}}',
+    "issuance.scope.own": 'allow := true\nclaims := {"scp": "x"}',
     "issuance.scope.here": f'allow := true\nlimit := {{"audience": ["{API}"]}}',
     "issuance.scope.hour": 'allow := true\nlimit := {"token_lifetime": 3600}',
     "issuance.scope.agreed": 'allow := true\nrequire contains "consent"',
@@ -252,6 +253,10 @@ async def test_claims_go_only_where_they_are_carried(hydra: Hooked) -> None:
     ):
         session["mirror_top_level_claims"], session["allowed_top_level_claims"] = mirrored, allowed
         assert (await hydra.ask(body))[0] == status, (mirrored, allowed)
+    # On the top level Hydra's own wins.
+    body["request"]["granted_scopes"], session["allowed_top_level_claims"] = ["own"], ["scp"]
+    assert (await hydra.ask(body))[0] == 403
+    body["request"]["granted_scopes"] = ["tagged"]
     session |= {"mirror_top_level_claims": True, "extra": None}
     session["id_token"]["id_token_claims"]["ext"] = None
     status, told = await hydra.ask(body)
@@ -277,6 +282,7 @@ async def test_a_consent_is_looked_up_once_for_its_subject_client_and_challenge(
         status, _ = await hydra.ask(other)
         assert (status, hydra.last()["reply"]["code"]) == (403, "not_shown")
         assert hydra.last()["terms"]["refused"] == "not_shown"
+        assert "scopes" not in hydra.last()["request"].get("grant", {})  # what was only asked for is no grant
 
 
 async def test_a_subject_is_asked_for_as_it_is(hydra: Hooked) -> None:
@@ -410,7 +416,10 @@ async def test_an_assertion_is_read_and_never_kept(hydra: Hooked) -> None:
     body["session"]["id_token"]["subject"] = body["request"]["client_id"]
     assert (await hydra.ask(body))[0] == 204
     assert hydra.last()["request"]["subject"] == {"type": "client", "id": "agent"}
-    # Only Hydra's own token endpoint is no API.
+    # Only Hydra's own token endpoint is no API, however its issuer ends.
+    body["session"]["id_token"]["id_token_claims"]["iss"] += "/"
+    assert (await hydra.ask(body))[0] == 204
+    assert hydra.last()["request"]["audience"] == [API]
     body["request"]["granted_audience"] = ["http://127.0.0.1:9/oauth2/token", API]
     assert (await hydra.ask(body))[0] == 204
     assert hydra.last()["request"]["audience"] == ["http://127.0.0.1:9/oauth2/token", API]
