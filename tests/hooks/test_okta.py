@@ -195,6 +195,11 @@ def test_the_grant_type(change: dict[str, Any], known: str | None) -> None:
     assert (wish.refused, wish.request["grant_type"]) == expected
 
 
+def test_a_source_that_is_no_address_tells_nothing() -> None:
+    body = {**body_of("a", grant_type=None, response_type="code"), "source": "https://[org.example/token"}
+    assert wish_of(HOOK, body)[0].refused == Code.NOT_SHOWN
+
+
 @pytest.mark.parametrize(
     ("change", "shown"),
     [

@@ -164,7 +164,10 @@ def _dialect(access: Mapping[str, Any], claims: Mapping[str, Any]) -> Dialect:
 def _by_response(asked: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
     """The grant type of a request for authorization, by where its token is minted."""
     source, kinds = text(body.get("source")), (text(asked.get("response_type")) or "").split()
-    at = None if source is None else urlsplit(source).path.rpartition("/")[2]
+    try:
+        at = None if source is None else urlsplit(source).path.rpartition("/")[2]
+    except ValueError:
+        return None
     if at == "authorize" and {"token", "id_token"} & set(kinds):
         return "implicit"
     if at == "token" and "code" in kinds:
