@@ -193,6 +193,31 @@ def test_only_some_kinds_of_values_are_carried(value: Any) -> None:
     assert failed(body_of("a"), {"allow": True, "claims": {"x": value}}) == "access_denied"
 
 
+def test_only_a_jwt_has_claims_that_anybody_reads() -> None:
+    gate = {"allow": True, "claims": {"tier": "gold"}}
+    assert failed(body_of("a", tokenType="Opaque"), gate) == "access_denied"
+    assert operations(body_of("a", tokenType="Opaque")) == []
+
+
+def test_a_value_of_another_type_is_another_value() -> None:
+    for had, wanted in ((True, 1), (1, 1.0), ("1", 1)):
+        body = body_of("a", claims={"level": had}, grant="client_credentials")
+        (one,) = operations(body, {"allow": True, "claims": {"level": wanted}})
+        assert (one["op"], one["path"]) == ("replace", "/accessToken/claims/level")
+
+
+def test_what_is_ours_is_named_wherever_there_may_be_a_refresh() -> None:
+    gate = {"allow": True, "claims": {"tier": "gold"}}
+    batch = body_of("a", grant="client_credentials")
+    assert len(operations(batch, gate)) == 1
+    batch["event"]["refreshToken"] = {"claims": []}
+    assert operations(batch, gate)[-1]["value"] == {"name": MARK, "value": '["tier"]'}
+    # The list is not on itself, whoever wrote it there.
+    itself = body_of("a", claims={"tier": "gold", MARK: json.dumps([MARK, "tier"])})
+    assert operations(itself, gate) == []
+    assert [one["path"] for one in operations(itself)] == [f"/accessToken/claims/{n}" for n in ("tier", MARK)]
+
+
 def test_names_that_the_server_would_misread_are_only_added() -> None:
     for name in ("audit", "https://x/y", "7", "-", "a/3"):
         gate = {"allow": True, "claims": {name: "new"}}
