@@ -199,6 +199,13 @@ def test_only_a_jwt_has_claims_that_anybody_reads() -> None:
     assert operations(body_of("a", tokenType="Opaque")) == []
 
 
+def test_a_list_that_the_token_has_is_never_replaced() -> None:
+    everything = [{"op": op, "paths": ["/accessToken/claims/"]} for op in ("add", "remove", "replace")]
+    for had in (["x"], {"o": 1}):
+        body = body_of("a", claims={"roles": had}, allowed=everything, grant="client_credentials")
+        assert failed(body, {"allow": True, "claims": {"roles": "y"}}) == "access_denied"
+
+
 def test_a_value_of_another_type_is_another_value() -> None:
     for had, wanted in ((True, 1), (1, 1.0), ("1", 1)):
         body = body_of("a", claims={"level": had}, grant="client_credentials")
