@@ -146,6 +146,13 @@ def test_claims_that_okta_would_refuse_are_never_set(name: str) -> None:
     assert (response.status, said(response)) == (200, REFUSAL)
 
 
+def test_what_okta_keeps_for_itself_may_be_said_again_as_it_is() -> None:
+    body = body_of("a", claims={"ver": 1})
+    assert patch(body, {"allow": True, "claims": {"ver": 1}}) == []
+    for other in (True, 1.0, 2):
+        assert is_refused(body, {"allow": True, "claims": {"ver": other}})
+
+
 def test_an_audience_is_narrowed_where_there_are_several() -> None:
     gate = {"allow": True, "limit": {"audience": ["https://r1"]}}
     assert patch(body_of("a", claims={"aud": ["https://r1", "https://r2"]}), gate) == [
