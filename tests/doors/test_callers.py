@@ -223,6 +223,14 @@ async def test_a_token_beside_others_is_found_wherever_it_stands(tmp_path: Path)
             assert bridge.entry_of(reply["decision_id"])["caller"] == name
 
 
+async def test_a_value_that_is_two_callers_secret_is_nobody_s(tmp_path: Path) -> None:
+    whole = hashlib.sha256(b"Bearer " + token_of("as").encode()).hexdigest()
+    callers = [caller("as"), caller("by-header", header="Authorization", token_sha256=whole)]
+    async with local_bridge(tmp_path, callers=callers) as bridge:
+        response = await bridge.session.post(PATH, json=request("read"), headers=bearer("as"))
+        assert response.status == 401
+
+
 def test_a_refused_call_is_logged_without_its_token(guarded: RunningBridge) -> None:
     secret: dict[str, Any] = authorization("Bearer very-secret-token")
     httpx.post(f"{guarded.url}{PATH}", headers=secret, json=request("read"), trust_env=False)
