@@ -257,7 +257,8 @@ def test_the_foreign_verifiers_of_the_readme_accept_what_is_proven_and_nothing_e
     signed = sorted([*folder.glob("*.spicy"), *proofs(folder)] if "spicy" in again else proofs(folder))
     for file in (entries[-1], folder / "vkey", signed[0]):
         whole = file.read_bytes()
-        at = max(whole.rfind(b"A"), whole.rfind(b"a"))
+        inner = whole[:-8]  # the last character of base64 may have bits that say nothing
+        at = max(inner.rfind(b"A"), inner.rfind(b"a"))
         file.write_bytes(whole[:at] + b"B" + whole[at + 1 :])
         assert verify(again).returncode != 0, file
         file.write_bytes(whole)

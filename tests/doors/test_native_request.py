@@ -295,7 +295,7 @@ def test_256_scopes_are_taken(bridge: RunningBridge) -> None:
     assert bridge.ask(request(*scopes))["granted_scopes"] == scopes
 
 
-@pytest.mark.parametrize("count", [257, 10_000, 200_000])
+@pytest.mark.parametrize("count", [257, 10_000, 90_000])
 def test_more_scopes_are_refused_by_their_number(bridge: RunningBridge, count: int) -> None:
     response = bridge.post(request(*(f"s{number}" for number in range(count))))
     assert pointers_in(response) == ["/scopes"]
