@@ -74,6 +74,10 @@ class EvidenceUnavailable(BridgeError):
     """The log cannot take an entry; nothing may be granted."""
 
 
+class NotEnded(BridgeError):
+    """What shall begin anew has never ended."""
+
+
 class ReportOfAnother(BridgeError):
     """Somebody reports a token for a decision that another caller asked for."""
 

@@ -1,7 +1,7 @@
 """The ports: what the decision road needs from the outside, and nothing about how it is done."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,9 +84,14 @@ class Lookup(Protocol):
     def about(self, kind: str, member: str, value: str) -> list[Receipt]:
         """The entries of `kind` whose `member` (one of `entry.FOUND_BY`) is `value`, oldest first, at most 100."""
 
+    def newest(self, kind: str, member: str, values: Sequence[str]) -> list[Receipt]:
+        """Of each of `values` the newest entry of `kind` that has it, where there is one."""
+
 
 Finish = Callable[[Lookup], "dict[str, Any] | Record | Receipt"]
 """Makes an entry, or a record, from what stands before it; or gives the receipt of one that makes it needless."""
+Guard = Callable[["Record", Lookup], "Record"]
+"""Gives the record back, or a denial with the same `id` and `kind`, where the record grants something to what ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,8 @@ class Record:
     the engine saw, kept beside the log under its SHA-256. `disclosures`: what the entry's commitments hide. `state`:
     what the log knows once the entry is durable (a name and its value), for comparing later. With `finish` the writer
     writes what that makes, with the same `id` and `kind`, so that nothing can come between its looking and the writing;
-    it must be quick, and may be called more than once.
+    it must be quick, and may be called more than once. The same holds for `guard`, which is asked only where the log
+    tells of any ending.
     """
 
     entry: dict[str, Any]
@@ -106,6 +112,7 @@ class Record:
     disclosures: tuple[Disclosure, ...] = ()
     state: tuple[str, bytes] | None = None
     finish: Finish | None = None
+    guard: Guard | None = None
 
 
 class FinishFailed(BridgeError):

@@ -1,15 +1,17 @@
 """The tables that name concrete engines and doors: to add one, write its file and one line here."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from bridge.audit.delegations import tree_of
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
-from bridge.doors import bundles, data_api, log_files, native
+from bridge.doors import bundles, data_api, lifecycle, log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
 from bridge.doors.authzen import door as authzen
@@ -31,16 +33,20 @@ from bridge.doors.hooks.indigo_iam import IndigoIam
 from bridge.doors.hooks.okta import Okta
 from bridge.doors.hooks.wso2 import Wso2
 from bridge.doors.issued import IssuedDoor
+from bridge.doors.lifecycle import AskTree, LifecycleDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor, Readiness
 from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
 from bridge.evidence.files import LOG
+from bridge.model.ended import Name
+from bridge.model.issued import TokenDigest
 from bridge.model.policy import ServedBundle
 from bridge.ops.metrics import Metrics
 from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
+from bridge.pdp.lifecycle import Lifecycle
 from bridge.pdp.search import SearchRoad
 from bridge.pdp.tuples import Tuples
 from bridge.ports import Engine, Source
@@ -84,6 +90,7 @@ class Parts:
     tuples: Tuples
     search: SearchRoad
     issued: Issued
+    lifecycle: Lifecycle
     origin: str
     secret: bytes
     note_access: NoteAccess
@@ -98,6 +105,18 @@ class Parts:
 
 def _hook(parts: Parts, hook: Hook) -> Door:
     return HookDoor(hook, parts.decide, parts.callers, parts.metrics, parts.settings.server.max_scopes)
+
+
+def _asks_tree(p: Parts) -> AskTree:
+    """One at a time, in a thread: the first one in a long log takes a while."""
+    turn, digest = asyncio.Lock(), TokenDigest(p.secret)
+    folder = Path(p.settings.evidence.path)
+
+    async def tree(name: Name) -> dict[str, Any]:
+        async with turn:
+            return await asyncio.to_thread(tree_of, folder, name, lambda one: one.digest(digest))
+
+    return tree
 
 
 DOORS: tuple[Callable[[Parts], Door], ...] = (
@@ -118,6 +137,7 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
     lambda p: _hook(p, Okta(p.settings.hooks.okta)),
     lambda p: _hook(p, Wso2()),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
+    lambda p: LifecycleDoor(p.lifecycle, p.callers, p.origin, _asks_tree(p), p.note_access),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),
@@ -134,6 +154,6 @@ ABILITIES: dict[str, Abilities] = {
 DOOR_NAMES = (
     *(native.NAME, authzen.NAME, curity.NAME, data_api.NAME),
     *(hydra.NAME, indigo_iam.NAME, okta.NAME, wso2.NAME),
-    *(log_files.NAME, bundles.NAME),
+    *(log_files.NAME, bundles.NAME, lifecycle.NAME),
 )
 """What `doors` of a caller may name."""

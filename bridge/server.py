@@ -34,8 +34,10 @@ from bridge.ops.metrics import Metrics
 from bridge.pdp.admit import Admission
 from bridge.pdp.ask import Limits
 from bridge.pdp.decide import Decide
+from bridge.pdp.ended import Endings
 from bridge.pdp.enrich import Enrich
 from bridge.pdp.issued import Issued
+from bridge.pdp.lifecycle import Lifecycle, Orders
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
 from bridge.pdp.record_search import SearchRecorder
@@ -100,7 +102,8 @@ class Bridge:
         limits = Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, ceiling_s)
         self.sources = [SOURCES[section.scheme](section) for section in settings.sources]
         enrich = Enrich(self.sources, mask, self.metrics)
-        recorder = Recorder(*hidden)
+        digest = keys.token_digest(Path(evidence.path))
+        recorder = Recorder(*hidden, Endings(digest))
         self.decide = Decide(self.engine, self.admission, recorder, prover, mask, limits, self.metrics, enrich)
         self.tuples = Tuples(
             self.engine, self.admission, TupleRecorder(*hidden), prover, mask, limits, self.metrics, enrich
@@ -116,8 +119,9 @@ class Bridge:
             self.metrics,
             enrich,
         )
-        digest = keys.token_digest(Path(evidence.path))
-        self.issued = Issued(self.journal, digest, server.deadline_ms / 1000, self.metrics)
+        deadline_s = server.deadline_ms / 1000
+        self.issued = Issued(self.journal, digest, deadline_s, self.metrics)
+        self.lifecycle = Lifecycle(self.journal, Orders(digest, *hidden), deadline_s, self.metrics)
         parts = Parts(
             settings=settings,
             callers=Callers(settings.callers),
@@ -125,6 +129,7 @@ class Bridge:
             tuples=self.tuples,
             search=self.search,
             issued=self.issued,
+            lifecycle=self.lifecycle,
             origin=self.journal.origin,
             secret=digest.key,
             note_access=self.accesses.note,

@@ -16,6 +16,7 @@ from bridge.audit.report import Report
 from bridge.audit.tables import SameTables
 from bridge.audit.verify import verify
 from bridge.errors import EvidenceInvalid
+from bridge.model.ended import DIGEST
 from bridge.tlog.checkpoint import Checkpoint, open_checkpoint
 from bridge.tlog.merkle import leaf_hash, tree_root
 from bridge.tlog.note import VerifierKey
@@ -65,6 +66,7 @@ class SameEntries:
         self._row: _Row | None = None
         self._size = 0
         self._runs: dict[int, tuple[str, int]] = {}
+        self._endings = 0
 
     def __call__(self, index: int, data: bytes, leaf: bytes, entry: dict[str, Any] | None) -> str | None:
         while (row := self._row or next(self._rows, None)) is not None and row[0] < index:
@@ -89,7 +91,18 @@ class SameEntries:
         self._documents.finish()
         if self._tables is not None:
             self._tables.finish(self._size)
+        self._same_endings()
         return self._size
+
+    def _same_endings(self) -> None:
+        """The writer looks up no more of them than the log tells of; `_look` has seen that it looks up no fewer."""
+        try:
+            (count,) = self._db.execute("SELECT count(*) FROM about WHERE member = ?", (DIGEST,)).fetchone()
+        except sqlite3.Error as error:
+            self._report.problem(f"database: what has ended: {error}")
+            return
+        if count != self._endings:
+            self._report.problem(f"database: {count} endings are looked up, and the log tells of {self._endings}")
 
     def _walk(self) -> Iterator[_Row]:
         first = _FIRST
@@ -125,8 +138,22 @@ class SameEntries:
         told = entry.get("id"), entry.get("iseq"), (entry.get("instance"), entry.get("epoch"))
         if told != (name, iseq, self._run(run)):
             self._report.problem(f"database: entry {index}: its row is not what its bytes say")
+        if DIGEST in entry:
+            self._endings += 1
+            self._look_up(index, entry)
         if self._tables is not None:
             self._tables.take(index, entry)
+
+    def _look_up(self, index: int, entry: dict[str, Any]) -> None:
+        """The writer must find an ending, or what ended would be granted something again."""
+        wanted = (DIGEST, entry[DIGEST], entry.get("kind"), index)
+        try:
+            there = "SELECT 1 FROM about WHERE member = ? AND value = ? AND kind = ? AND idx = ?"
+            found = self._db.execute(there, wanted).fetchone()
+        except sqlite3.Error:
+            found = None
+        if found is None:
+            self._report.problem(f"database: entry {index}: what it ends is not looked up, so that nobody is refused")
 
     def _run(self, run: int) -> tuple[str, int] | None:
         if run not in self._runs:

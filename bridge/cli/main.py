@@ -15,6 +15,10 @@ COMMANDS = {
     "policy": "bridge.cli.policy:policy",
     "sources": "bridge.cli.sources:sources",
     "log": "bridge.cli.log:log",
+    "clients": "bridge.cli.lifecycle:clients",
+    "subjects": "bridge.cli.lifecycle:subjects",
+    "sessions": "bridge.cli.lifecycle:sessions",
+    "delegations": "bridge.cli.lifecycle:delegations",
 }
 
 

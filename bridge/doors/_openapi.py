@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
-from bridge.doors import bundles, data_api, issued, native
+from bridge.doors import bundles, data_api, issued, lifecycle, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
@@ -25,6 +25,7 @@ _REFUSALS = {
     "421": "On loopback without callers: the Host is not localhost.",
 }
 _WRONG_TYPE = {"415": "Not application/json."}
+_UNKNOWN = {**_WRONG_TYPE, "503": "It is not known to be in the log: repeat it."}
 
 
 class ProblemError(BaseModel):
@@ -46,7 +47,7 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """An operation with a body. `also`: further refusals."""
+    """An operation with a body. `also`: further refusals. `or_else`: another form of the reply."""
 
     path: str
     name: str
@@ -57,6 +58,7 @@ class _Post:
     error: type[BaseModel] = Problem
     error_type: str = "application/problem+json"
     also: Mapping[str, str] = field(default_factory=dict)
+    or_else: type[BaseModel] | None = None
 
 
 def _authzen(path: str, name: str, summary: str, asked: type[BaseModel], reply: type[BaseModel]) -> _Post:
@@ -82,6 +84,26 @@ _POSTS = (
         issued.ReportedReply,
         "It is in the log, with how it breaks its decision.",
         also={**_WRONG_TYPE, "503": "It is not in the log: repeat it."},
+    ),
+    _Post(
+        lifecycle.END,
+        "end",
+        "A client, a subject, a session, a delegation or a grant ends.",
+        lifecycle.LifecycleOrder,
+        lifecycle.RevocationReply,
+        "It is in the log, and from there on nothing is granted to it.",
+        also=_UNKNOWN,
+        or_else=lifecycle.TreeReply,
+    ),
+    _Post(
+        lifecycle.REINSTATE,
+        "reinstate",
+        "A client, a subject or a delegation that ended begins anew.",
+        lifecycle.LifecycleOrder,
+        lifecycle.RevocationReply,
+        "It is in the log; nothing old comes back.",
+        also={**_UNKNOWN, "409": "It has not ended, or never begins anew."},
+        or_else=lifecycle.TreeReply,
     ),
     _authzen(
         authzen.EVALUATION_PATH, "evaluate", "Ask one AuthZEN tuple.", wire.EvaluationRequest, wire.EvaluationReply
@@ -175,6 +197,7 @@ def document() -> dict[str, Any]:
     """The document for everything that is served."""
     used: list[type[BaseModel]] = [
         Problem,
+        lifecycle.TreeReply,
         *(model for post in (*_POSTS, *_SEARCHES) for model in (post.asked, post.reply, post.error)),
     ]
     models = list(dict.fromkeys(used))
@@ -205,6 +228,31 @@ def document() -> dict[str, Any]:
             described["parameters"] = [{"name": named, "in": "path", "required": True, "schema": {"type": "string"}}]
         return {"get": described}
 
+    def on_client() -> dict[str, Any]:
+        def described(summary: str, name: str, schema: Any, codes: tuple[str, ...], *query: str) -> dict[str, Any]:
+            texts = {**_REFUSALS, **_UNKNOWN, "404": "The log knows nothing of it."}
+            named = [(one, "path") for one in ("issuer", "id")] + [(one, "query") for one in query]
+            boolean, text = {"type": "boolean"}, {"type": "string"}
+            return {
+                "summary": summary,
+                "operationId": name,
+                "parameters": [
+                    {"name": one, "in": at, "required": at == "path", "schema": boolean if one == "dry_run" else text}
+                    for one, at in named
+                ],
+                "responses": {
+                    "200": {"description": "What hangs on it.", "content": {"application/json": {"schema": schema}}},
+                    **_refused({c: texts[c] for c in codes}, schemas[Problem], "application/problem+json"),
+                },
+            }
+
+        tree, usual = schemas[lifecycle.TreeReply], ("400", "401", "403", "421", "503")
+        either = {"anyOf": [schemas[lifecycle.RevocationReply], tree]}
+        return {
+            "get": described("What hangs on a client.", "showClient", tree, (*usual, "404")),
+            "delete": described("A client ends.", "deleteClient", either, usual, "reason", "dry_run"),
+        }
+
     return {
         "openapi": "3.1.0",
         "info": {"title": "Issuance authorizer bridge", "version": __version__, "license": {"name": "Apache-2.0"}},
@@ -212,6 +260,7 @@ def document() -> dict[str, Any]:
         "paths": {
             **{post.path: _described(post, schemas) for post in (*_POSTS, *_SEARCHES)},
             **{hook.path: _hooked(hook, schemas[Problem]) for hook in _HOOKS},
+            lifecycle.CLIENT: on_client(),
             metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False, may_lack=True),
             metadata.PATH + "/{path}": get(
                 "The same, of an identifier with a path.", "application/json", secured=False, named="path"
@@ -242,7 +291,9 @@ def document() -> dict[str, Any]:
 
 
 def _described(post: _Post, schemas: Mapping[type[BaseModel], Any]) -> dict[str, Any]:
-    answer = {"description": post.good, "content": {"application/json": {"schema": schemas[post.reply]}}}
+    reply = schemas[post.reply]
+    reply = reply if post.or_else is None else {"anyOf": [reply, schemas[post.or_else]]}
+    answer = {"description": post.good, "content": {"application/json": {"schema": reply}}}
     described = {
         "summary": post.summary,
         "operationId": post.name,

@@ -6,6 +6,8 @@ LAYOUT = 1
 """Of its tables (its `user_version`): another number means that no file of the one can be read as the other."""
 INDEX = "query.sqlite"
 """Query tables, derived."""
+REGISTER = "register.sqlite"
+"""Who delegated what to whom, derived."""
 WRITER_LOCK = "writer.lock"
 OWNER_LOCK = "owner.lock"
 SIGNING_KEY = "signing.key"

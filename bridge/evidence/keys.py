@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bridge.errors import ConfigFault, EvidenceInvalid, EvidenceUnavailable
 from bridge.evidence.files import CHECKPOINT, DATABASE, DIGEST_KEY, SIGNING_KEY, VKEY
 from bridge.evidence.tree import make_folder, sync_names
+from bridge.model.ended import DIGEST
 from bridge.model.issued import TokenDigest
 from bridge.tlog.note import Signer, VerifierKey
 
@@ -85,6 +86,8 @@ def token_digest(folder: Path) -> TokenDigest:
     """
     path = folder / DIGEST_KEY
     if not path.exists():
+        if _ended_under_another(folder, ""):
+            raise ConfigFault(f"the digest key {path} is gone, and this log tells of endings under it: put it back")
         _make(path, os.urandom(DIGEST_KEY_BYTES), "digest key")
     try:
         key = path.read_bytes()
@@ -92,7 +95,28 @@ def token_digest(folder: Path) -> TokenDigest:
         raise ConfigFault(f"the digest key {path} cannot be read: {error}") from error
     if len(key) != DIGEST_KEY_BYTES:
         raise ConfigFault(f"the digest key {path} has {len(key)} bytes, not {DIGEST_KEY_BYTES}: put its copy back")
-    return TokenDigest(key)
+    digest = TokenDigest(key)
+    if _ended_under_another(folder, digest.key_id):
+        raise ConfigFault(
+            f"the digest key {path} is not the one under which this log tells of endings, so that nobody would be "
+            "refused by them: put its copy back"
+        )
+    return digest
+
+
+def _ended_under_another(folder: Path, key_id: str) -> bool:
+    """Whether the log tells of an ending that is found only under another digest key."""
+    path = folder / DATABASE
+    if not path.exists():
+        return False
+    other = "SELECT 1 FROM about WHERE member = ? AND (value < ? OR value >= ?) LIMIT 1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=5)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+                return False
+            return db.execute(other, (DIGEST, f"{key_id}:", f"{key_id};")).fetchone() is not None
+    except sqlite3.Error as error:
+        raise EvidenceUnavailable(f"the log in {folder} cannot be read: {error}") from error
 
 
 def half_year(now_ms: int) -> str:

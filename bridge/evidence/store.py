@@ -27,11 +27,12 @@ class SqliteStore:
     """Appends records in transactions that are synced before `commit` returns.
 
     `instance` names this writer; every `open` begins a new epoch. Several processes may write to one folder, each
-    under an instance of its own: the index stays dense, since it is given inside the transaction.
+    under an instance of its own: the index stays dense, since it is given inside the transaction. One that writes
+    `beside` a bridge leaves the write-ahead log to it, and does not wait for readers.
     """
 
-    def __init__(self, folder: Path, instance: str) -> None:
-        self._folder, self._instance = folder, instance
+    def __init__(self, folder: Path, instance: str, *, beside: bool = False) -> None:
+        self._folder, self._instance, self._beside = folder, instance, beside
         self._connection: sqlite3.Connection | None = None
         self._turn = Turn(folder)
         self._names = {ending: f"{folder / DATABASE}{ending}" for ending in ("", "-wal", "-shm")}
@@ -131,8 +132,7 @@ class SqliteStore:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA temp_store = MEMORY")  # a statement's own journal has pages as they were before an erasure
-        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+        if not self._beside and db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             raise sqlite3.OperationalError("another program reads the log and does not end: end it")
         ensure(db)
         self._files = self._look()

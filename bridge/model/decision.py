@@ -46,6 +46,7 @@ class Code(StrEnum):
     DEADLINE = "deadline"
     OVERLOADED = "overloaded"
     EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -43,13 +44,13 @@ class Violation(StrEnum):
     CONTRADICTS_REPORT = "contradicts_report"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenDigest:
     """HMAC-SHA256 of a token's id under a key of the log's own: tells whether two are one, and not which."""
 
     key: bytes
 
-    @property
+    @cached_property
     def key_id(self) -> str:
         """Tells digests under different keys apart: 8 hex digits."""
         return hashlib.sha256(self.key).hexdigest()[:8]

@@ -7,6 +7,8 @@ MASKED = "***"
 SECRET_NAMES = ("authorization", "cookie", "code", "device_code", "user_code")
 SECRET_SUFFIXES = ("token", "assertion", "secret", "password")
 _HOLDERS = (dict, list)
+Pointer = tuple[str, ...]
+"""A JSON pointer (RFC 6901), split into its reference tokens."""
 
 
 class SecretMask:

@@ -114,6 +114,9 @@ class Metrics:
         )
         for violation in Violation:  # an alarm on growth must have seen the zero
             self._violations.labels(violation.value)
+        self._revocations = Counter(
+            "issuance_revocations", "Endings and new beginnings, by what.", ["what", "effect"], registry=registry
+        )
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
         self._step = cache(self._steps.labels)
@@ -159,6 +162,9 @@ class Metrics:
     def violated(self, violations: Iterable[str]) -> None:
         for violation in violations:
             self._violations.labels(violation).inc()
+
+    def revoked(self, what: str, effect: str) -> None:
+        self._revocations.labels(what, effect).inc()
 
     def published(self, entries: int) -> None:
         self._published.set(entries)

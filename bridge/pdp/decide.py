@@ -158,6 +158,7 @@ class Decide:
                 informed=informed[number],
                 duration_us=int((time.monotonic() - started) * 1e6),
                 engine_us=int(engine_s * 1e6),
+                asking=asking,
             )
             judged.append(_Judged(*self._recorder.record(decision, facts)))
         return judged

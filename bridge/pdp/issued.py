@@ -1,6 +1,5 @@
 """What a token service reports to have minted becomes an entry. It has happened: it is compared, never refused."""
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from bridge.model.issued import IssuedReport, Minted, TokenDigest, Violation, br
 from bridge.model.personal import hide_repeats
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ops.metrics import Metrics
-from bridge.pdp.prove import look_at, note
+from bridge.pdp.prove import durable, note
 from bridge.ports import Journal, Lookup, Receipt, Record
 
 KIND = "issued"
@@ -43,7 +42,8 @@ class Issued:
         at = now_ms()
         entry = self._entry(report, caller, request_id, at)
         try:
-            receipt = await self._write(Record(entry, finish=partial(finish, entry, at)))
+            record = Record(entry, finish=partial(finish, entry, at))
+            receipt = await durable(self._journal, record, self._deadline_s)
         except EvidenceUnavailable as error:
             log.error("report_unrecorded", decision_id=report.decision_id, caller=caller, reason=str(error))
             raise
@@ -52,15 +52,6 @@ class Issued:
         reported = Reported(receipt, receipt.entry["violations"], receipt.entry["id"] != entry["id"])
         self._alarm(reported, report, caller)
         return reported
-
-    async def _write(self, record: Record) -> Receipt:
-        written = self._journal.append(record)
-        written.add_done_callback(look_at)
-        # Not wait_for: giving up waiting must not take the entry back.
-        await asyncio.wait((written,), timeout=self._deadline_s)
-        if not written.done():
-            raise EvidenceUnavailable("the entry was not durable in time")
-        return written.result()
 
     def _entry(self, report: IssuedReport, caller: str, request_id: str | None, at: int) -> dict[str, Any]:
         entry: dict[str, Any] = {

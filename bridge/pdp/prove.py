@@ -11,6 +11,7 @@ from bridge.errors import EvidenceUnavailable
 from bridge.model.decision import Code, Outcome
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.ops.metrics import Metrics
+from bridge.pdp.ended import ENDED
 from bridge.pdp.gather import Call
 from bridge.ports import Journal, Receipt, Record
 
@@ -36,7 +37,8 @@ class Prover:
             await asyncio.wait((written,), timeout=max(0.0, until - before))
             note(self._metrics.step, "record", time.monotonic() - before)
             if written.done():
-                return None, written.result()
+                receipt = written.result()
+                return (Code.ENDED if ENDED in receipt.entry else None), receipt
             written.add_done_callback(look_at)
             self.overrule(outcome, call, decision_id, Code.DEADLINE)
         except (Exception, asyncio.CancelledError) as error:
@@ -80,6 +82,16 @@ def given_up() -> bool:
     """Whether this task is cancelled itself, and not only something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def durable(journal: Journal, record: Record, within_s: float) -> Receipt:
+    """Where the record stands. EvidenceUnavailable: nobody knows; giving up waiting does not take it back."""
+    written = journal.append(record)
+    written.add_done_callback(look_at)
+    await asyncio.wait((written,), timeout=within_s)  # not wait_for, which would take it back
+    if not written.done():
+        raise EvidenceUnavailable("the entry was not durable in time")
+    return written.result()
 
 
 def look_at(written: asyncio.Future[Receipt]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.model.decision import Code, Decision, deny_all
+from bridge.model.decision import Code, Decision, Outcome, deny_all
 from bridge.model.entry import MAX_ENTRY_BYTES, canonical, chunks, exact, fit
 from bridge.model.limit import NO_LIMIT
 from bridge.model.mask import mask_pointers
@@ -14,13 +14,14 @@ from bridge.model.policy import Package
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.model.verdict import Verdict
 from bridge.pdp import details
+from bridge.pdp.ended import Endings
 from bridge.pdp.enrich import UNINFORMED, Informed
 from bridge.pdp.evaluate import Verdicts
 from bridge.pdp.gather import Asking, Batch
 from bridge.pdp.question import Question
 from bridge.pdp.terms import terms_json
 from bridge.pdp.wire import batch_json, findings_json, limit_json, scope_json
-from bridge.ports import EngineStatus, Record
+from bridge.ports import EngineStatus, Guard, Record
 
 FAULT_CODES = frozenset({Code.ENGINE_UNAVAILABLE, Code.DEADLINE, Code.OVERLOADED, Code.POLICY_MISMATCH})
 
@@ -30,7 +31,7 @@ class Facts:
     """What is known about one request beside the decision. `fault`: why no decision could be made, for operators.
 
     `question`: what the policies' verdicts were merged on, where they were. `gate_decision`: the id of the decision
-    whose gate counted here, when that is another one of the batch.
+    whose gate counted here, when that is another one of the batch. `asking`: the request as it came.
     """
 
     document: Mapping[str, Any]
@@ -45,17 +46,23 @@ class Facts:
     informed: Informed = UNINFORMED
     duration_us: int = 0
     engine_us: int = 0
+    asking: Asking | None = None
 
 
 class Recorder:
     """Makes records.
 
     `mask`: JSON pointers (split into tokens) of values that the entry must not show. `personal`: the same for values
-    that it shows as commitments only.
+    that it shows as commitments only. `endings`: what ends may be granted nothing.
     """
 
-    def __init__(self, mask: tuple[tuple[str, ...], ...] = (), personal: tuple[tuple[str, ...], ...] = ()) -> None:
-        self._mask = mask
+    def __init__(
+        self,
+        mask: tuple[tuple[str, ...], ...] = (),
+        personal: tuple[tuple[str, ...], ...] = (),
+        endings: Endings | None = None,
+    ) -> None:
+        self._mask, self._endings = mask, endings
         self._personal = Personal(personal) if personal else None
 
     @property
@@ -78,8 +85,16 @@ class Recorder:
             reason = {"path": "policy_error", "message": "the decision did not fit an entry and was denied"}
             entries = _split({**entry, "exceptions": [reason], "rules": []}, hiding)
         kept = hiding.disclosures(entries) if hiding else [()] * len(entries)
-        first = Record(entries[0], facts.document_bytes, digest, kept[0])
+        first = Record(entries[0], facts.document_bytes, digest, kept[0], guard=self._guard(decision, facts.asking))
         return decision, (first, *(Record(rest, disclosures=k) for rest, k in zip(entries[1:], kept[1:], strict=True)))
+
+    def _guard(self, decision: Decision, asking: Asking | None) -> Guard | None:
+        """Of what grants something; in a batch the gate says a yes of its own."""
+        if self._endings is None or asking is None:
+            return None
+        if decision.outcome is Outcome.DENY and (asking.batch is None or decision.gate.outcome is Outcome.DENY):
+            return None
+        return self._endings.guard(asking.request, asking.call.issuer)
 
     def defect(self, asking: Asking, decision_id: str, at: int, name: str) -> tuple[Decision, tuple[Record, ...]]:
         """The denial for a defect of ours called `name`, and its record, which needs little that could fail as well."""

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     LATE = "late"
     SEARCH = "search"
     NO_TERMS = "no_terms"
+    ENDED = "ended"
     DID_NOT_FIT = "did_not_fit"
     GATE = "gate"
     ARCHIVE_MISSING = "archive_missing"
@@ -52,6 +53,7 @@ MEANING: Mapping[Reason, str] = {
     Reason.LATE: "a package did not answer in time then",
     Reason.SEARCH: "a search, which asks thousands of questions that are not kept",
     Reason.NO_TERMS: "the entry does not say what it hung on: it was shortened, or an older version wrote it",
+    Reason.ENDED: "what it would have been granted to had ended, whatever policies said",
     Reason.DID_NOT_FIT: "denied because no entry could hold what was decided",
     Reason.GATE: "the decision whose gate counted cannot be replayed",
     Reason.ARCHIVE_MISSING: "the policy set is not kept beside the log",
@@ -186,6 +188,8 @@ def _undecided(entry: Mapping[str, Any]) -> Reason | None:
     """A fault of engine, policy or time took the place of what the policies would have said."""
     if "policy" not in entry:
         return Reason.NO_POLICY
+    if "ended" in entry:
+        return Reason.ENDED
     for taken in entry["exceptions"]:
         if taken["path"] == "fail_closed" and "source" not in taken:
             return Reason.LATE if "package" in taken else Reason.NO_POLICY

@@ -2,7 +2,8 @@
 
 RFC 6749, section 5.2, has six codes for the token endpoint, and `access_denied` is not one of them (it belongs to the
 authorization endpoint). So: a sign-in or consent that does not suffice is `invalid_grant`, since a new grant mends it;
-no scope left is `invalid_scope`; the gate's denial is `unauthorized_client`. RFC 8707 and RFC 9396 add one code each.
+so is what was revoked; no scope left is `invalid_scope`; the gate's denial is `unauthorized_client`. RFC 8707 and
+RFC 9396 add one code each.
 A fault on our side is none of these, since the client did nothing wrong: 503 `temporarily_unavailable`.
 """
 
@@ -49,7 +50,9 @@ def refusal(answer: Answer) -> Refusal:
             decision_id=answer.decision_id,
             **_step_up(answer),
         )
-    if "no_audience" in codes:
+    if "ended" in codes:
+        error = "invalid_grant"  # revoked: the client shall drop what it has
+    elif "no_audience" in codes:
         error = "invalid_target"
     elif "details_denied" in codes:
         error = "invalid_authorization_details"

@@ -90,7 +90,7 @@ def _line(one: Found) -> str:
     wrong = "  OVERRULED: the caller was denied" if one.overruled else ""
     wrong += f"  VIOLATES: {' '.join(violations)}" if violations else ""
     client = word(who(request, "client") or "-")
-    outcome = entry.get("outcome", "-")
+    outcome = entry.get("outcome") or entry.get("effect", "-")
     place = f"{mark} {one.index:>8} {entry['time']}"
     return f"{place} {entry['kind']:<9} {outcome:<11} {client:<20} {scopes}  {entry['id']}{wrong}"
 

@@ -1,0 +1,170 @@
+"""What hangs on a client, a subject, a session, a delegation or a grant: the tree that falls when it ends."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bridge.audit.reader import LogReader
+from bridge.audit.register import Line, Register, opened
+from bridge.model.ended import MEMBERS, Effect, Name, What
+from bridge.model.times import rfc3339
+
+MOST, DEPTH = 1000, 8
+"""Delegations in a tree, and how far exchanged tokens are followed."""
+Digest = Callable[[Name], str]
+_COLUMNS = {"client": "client", "subject": "subject", "session": "session", "grant": "grant_id"}
+
+
+@dataclass(slots=True)
+class _Delegation:
+    """The lines of one (issuer, client, subject), taken together."""
+
+    issuer: str
+    client: str
+    subject: str
+    types: set[str] = field(default_factory=set)
+    scopes: set[str] = field(default_factory=set)
+    several: dict[str, set[str]] = field(default_factory=lambda: {"actors": set(), "sessions": set(), "grants": set()})
+    first: int = 2**62
+    last: int = 0
+    granted: int = 0
+    minted: int = 0
+    live_until: int = 0
+
+    def take(self, line: Line) -> None:
+        key = line.key
+        self.types.add(key.subject_type)
+        self.scopes.update(orjson.loads(key.scopes))
+        for found, one in zip(self.several.values(), (key.actor, key.session, key.grant_id), strict=True):
+            found.update({one} - {""})
+        self.first, self.last = min(self.first, line.first_ms), max(self.last, line.last_ms)
+        self.granted, self.minted = self.granted + line.granted, self.minted + line.minted
+        self.live_until = max(self.live_until, line.live_until)
+
+
+class Tree:
+    """Answers one question from an open register. `digest`: of names; None: without its key, no endings are known."""
+
+    def __init__(self, register: Register, digest: Digest | None) -> None:
+        self._register, self._digest = register, digest
+        self._shown: set[tuple[str, str, str]] = set()
+        self._exchanged: dict[str, list[Line]] | None = None
+
+    def of(self, name: Name) -> dict[str, Any]:
+        """The tree: what was delegated under `name`, and what tokens were exchanged for the tokens of that."""
+        client = name.ids[0] if name.what in (What.CLIENT, What.DELEGATION) else None
+        wanted = [(_COLUMNS[member], one) for member, one in zip(MEMBERS[name.what], name.ids, strict=True)]
+        lines = self._register.lines(name.issuer, client)
+        found = self._together(line for line in lines if all(getattr(line.key, c) == one for c, one in wanted))
+        # Where its name stands in the chain of a token whose own line is another's.
+        chained = self._together(self._from(name))
+        told: dict[str, Any] = {"what": name.what.value, **name.request(), **self._ended(name)}
+        more = {"more": True} if len(self._shown) >= MOST else {}
+        return {**told, "delegations": found, "exchanged": chained, **more}
+
+    def clients(self, issuer: str | None = None) -> list[dict[str, Any]]:
+        """Every client that was granted something, or that ended; in order."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for table in ("delegation", "hidden"):
+            select = f"SELECT issuer, client, sum(granted), max(last_ms) FROM {table} WHERE granted > 0 GROUP BY 1, 2"  # noqa: S608 - our own names
+            for at, client, granted, last in self._register.tables.execute(select):
+                one = found.setdefault((at, client), {"issuer": at, "client": client, "granted": 0, "last": 0})
+                one["granted"], one["last"] = one["granted"] + granted, max(one["last"], last)
+        ended = "SELECT issuer, client FROM ended WHERE what = 'client' AND client IS NOT NULL"
+        for at, client in self._register.tables.execute(ended):
+            found.setdefault((at, client), {"issuer": at, "client": client, "granted": 0, "last": 0})
+        return [
+            {
+                **one,
+                "last": rfc3339(one["last"]) if one["last"] else None,
+                **self._ended(Name(What.CLIENT, at, (client,))),
+            }
+            for (at, client), one in sorted(found.items())
+            if client and issuer in (None, at)
+        ]
+
+    def _from(self, name: Name) -> list[Line]:
+        """The lines of tokens that were exchanged for one that names it."""
+        if self._exchanged is None:
+            self._exchanged = {}
+            for line in self._register.exchanged():
+                for text in {text for party in line.parties[1] for text in party if text is not None}:
+                    self._exchanged.setdefault(text, []).append(line)
+        return [line for line in self._exchanged.get(name.ids[0], ()) if _leans_on(line, name)]
+
+    def _together(self, lines: Iterable[Line], depth: int = 0) -> list[dict[str, Any]]:
+        """Each delegation once in the whole tree, where it is met first."""
+        grouped: dict[tuple[str, str, str], _Delegation] = {}
+        for line in lines:
+            key = line.key.issuer, line.key.client, line.key.subject
+            if key not in self._shown and len(self._shown) + len(grouped) < MOST:
+                grouped.setdefault(key, _Delegation(*key)).take(line)
+        self._shown.update(grouped)
+        return [self._told(one, depth) for _, one in sorted(grouped.items())]
+
+    def _told(self, one: _Delegation, depth: int) -> dict[str, Any]:
+        name = Name(What.DELEGATION, one.issuer, (one.client, one.subject))
+        exchanged = self._together(self._from(name), depth + 1) if depth < DEPTH else []
+        told: dict[str, Any] = {
+            "issuer": one.issuer,
+            "client": one.client,
+            "subject": {"type": "/".join(sorted(one.types)), "id": one.subject},
+            "scopes": sorted(one.scopes),
+            **{name: sorted(found) for name, found in one.several.items() if found},
+            "granted": one.granted,
+            "first": rfc3339(one.first),
+            "last": rfc3339(one.last),
+            "minted": one.minted,
+            **({"live_until": rfc3339(one.live_until * 1000)} if 0 < one.live_until < 2**37 else {}),
+            **self._ended(name),
+        }
+        return {**told, "exchanged": exchanged} if exchanged else told
+
+    def _ended(self, name: Name) -> dict[str, Any]:
+        """What has ended of it; a delegation ends with its client and its subject, too."""
+        if self._digest is None:
+            return {}
+        names = [name]
+        if name.what is What.DELEGATION:
+            client, subject = name.ids
+            names += [Name(What.CLIENT, name.issuer, (client,)), Name(What.SUBJECT, name.issuer, (subject,))]
+        for one in names:
+            row = self._register.tables.execute(
+                "SELECT effect, time, idx FROM ended WHERE digest = ?", (self._digest(one),)
+            ).fetchone()
+            if row is not None and row[0] == Effect.ENDED:
+                return {"ended": {"what": one.what.value, "index": row[2], "time": row[1]}}
+        return {}
+
+
+def tree_of(folder: Path, name: Name, digest: Digest | None) -> dict[str, Any]:
+    """The tree of `name` by the log in `folder`. EvidenceUnavailable when it cannot be read."""
+    with closing(LogReader(folder)) as reader, opened(reader) as register:
+        return Tree(register, digest).of(name)
+
+
+def is_known(told: Mapping[str, Any]) -> bool:
+    """Whether the log tells anything of what a tree is about."""
+    return bool(told["delegations"] or told["exchanged"] or "ended" in told)
+
+
+def _leans_on(line: Line, name: Name) -> bool:
+    """Whether the token that was exchanged names it: itself, or in its chain of actors."""
+    issuers, parties = line.parties
+    if name.issuer not in issuers:
+        return False
+    for client, subject, session in parties:
+        told = {
+            What.CLIENT: name.ids in ((client,), (subject,)),
+            What.SUBJECT: (subject,) == name.ids,
+            What.SESSION: (session,) == name.ids,
+            What.DELEGATION: (client, subject) == name.ids,
+            What.GRANT: False,
+        }
+        if told[name.what]:
+            return True
+    return False

@@ -1,0 +1,218 @@
+"""The register: who delegated what to whom, and what has ended, by the log alone.
+
+Its tables lie beside the log in a file of their own, are brought up to date when somebody asks, and are made again when
+they are dropped. Of entries that hide a value they hold only where they stand: those are read when they are asked for.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import orjson
+
+from bridge.audit.chronology import time_of
+from bridge.audit.disclosed import revealed
+from bridge.audit.query import NOT_OURS, who
+from bridge.audit.reader import Found, LogReader
+from bridge.errors import EvidenceUnavailable
+from bridge.evidence.files import REGISTER
+from bridge.model.commitment import MEMBER
+from bridge.model.ended import DIGEST, KIND, issuers_of, parties
+from bridge.model.entry import canonical
+from bridge.model.issued import grants
+
+MOST_HIDDEN = 100_000
+"""Entries with hidden values that are read for one question, the newest."""
+HIDDEN = "(hidden)"
+_SCHEMA = files("bridge.audit").joinpath("register.sql").read_text()
+_TABLES = ("seen", "delegation", "hidden", "ended")
+
+
+class Key(NamedTuple):
+    """What makes decisions one line: who was granted what, for whom. An absent member is "".
+
+    `origin` (JSON): issuers and parties of the token that was exchanged; `scopes` (JSON) in their order.
+    """
+
+    issuer: str
+    client: str
+    subject_type: str
+    subject: str
+    actor: str
+    session: str
+    grant_id: str
+    origin: str
+    scopes: str
+
+
+_KEY = Key._fields
+_WHERE = " AND ".join(f"{name} = ?" for name in _KEY)
+_ADD = (
+    "INSERT INTO delegation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0) ON CONFLICT DO UPDATE SET "
+    "granted = granted + 1, first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was granted again and again. Times in ms; `live_until` in seconds, 0: no token was reported."""
+
+    key: Key
+    first_ms: int
+    last_ms: int
+    granted: int
+    minted: int
+    live_until: int
+
+    @property
+    def parties(self) -> tuple[list[str], list[list[str | None]]]:
+        """The issuers at which the exchanged token's names count, and (client, subject, session) of each party."""
+        if not self.key.origin:
+            return [], []
+        issuers, found = orjson.loads(self.key.origin)
+        return issuers, found
+
+
+class Register:
+    """The register of the log that `reader` reads, open."""
+
+    def __init__(self, reader: LogReader, tables: sqlite3.Connection) -> None:
+        self._reader, self.tables = reader, tables
+
+    def lines(self, issuer: str, client: str | None = None) -> Iterator[Line]:
+        """What was granted at one authorization server, of one client or of all."""
+        where, given = "issuer = ? AND granted > 0", [issuer]
+        if client is not None:
+            where, given = where + " AND client = ?", [issuer, client]
+        yield from self._kept(where, given)
+        if client is not None:
+            where = where.replace("client = ?", f"client IN (?, '{HIDDEN}')")
+        yield from (line for line in self._read(where, given) if client in (None, line.key.client))
+
+    def exchanged(self) -> Iterator[Line]:
+        """What was granted for tokens of others, at any server."""
+        yield from self._kept("origin <> '' AND granted > 0", [])
+        yield from self._read("exchanged AND granted > 0", [])
+
+    def _kept(self, where: str, given: list[str]) -> Iterator[Line]:
+        for row in self.tables.execute(f"SELECT * FROM delegation WHERE {where}", given):  # noqa: S608 - fixed texts
+            yield Line(Key(*row[: len(_KEY)]), *row[len(_KEY) :])
+
+    def _read(self, where: str, given: list[str]) -> Iterator[Line]:
+        select = f"SELECT idx, granted, minted, live_until FROM hidden WHERE {where} ORDER BY idx DESC LIMIT ?"  # noqa: S608 - fixed texts
+        for idx, *counts in self.tables.execute(select, (*given, MOST_HIDDEN)):
+            entry = revealed(self._reader, self._reader.at(idx))
+            at = time_of(entry["time"]) or 0
+            yield Line(key_of(entry), at, at, *counts)
+
+
+@contextmanager
+def opened(reader: LogReader) -> Iterator[Register]:
+    """The register, brought up to the last entry; in memory where the folder may not be written."""
+    try:
+        tables = _open(reader, str(reader.folder / REGISTER))
+    except (OSError, sqlite3.Error):
+        tables = _open(reader, "")
+    try:
+        yield Register(reader, tables)
+    finally:
+        tables.close()
+
+
+def key_of(entry: dict[str, Any]) -> Key:
+    """The key of a decision. What is hidden, or was erased, stands as HIDDEN."""
+    request = entry["request"]
+    token, kind = request.get("subject_token"), request.get("subject")
+    members = ("client", "subject", "actor", "session", "grant")
+    client, subject, actor, session, grant = (_shown(request, member) for member in members)
+    origin = "" if token is None else canonical([issuers_of(request, request["issuer"]), list(parties(token))]).decode()
+    scopes = canonical(sorted(entry["granted_scopes"])).decode()
+    subject_type = kind["type"] if isinstance(kind, dict) and isinstance(kind.get("type"), str) else ""
+    return Key(request["issuer"], client, subject_type, subject, actor, session, grant, origin, scopes)
+
+
+def _shown(request: dict[str, Any], member: str) -> str:
+    found = request.get(member)
+    if found is None or (isinstance(found, dict) and found.get("id", found) is None):
+        return ""
+    if isinstance(found, dict) and "id" not in found and MEMBER not in found:  # a grant need not have one
+        return ""
+    return who(request, member) or HIDDEN
+
+
+def _open(reader: LogReader, path: str) -> sqlite3.Connection:
+    if path:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds names of people
+    tables = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
+    try:
+        tables.execute("PRAGMA synchronous = OFF")
+        tables.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            tables.execute(statement)
+        _catch_up(reader, tables)
+        tables.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            tables.close()
+        raise
+    return tables
+
+
+def _catch_up(reader: LogReader, tables: sqlite3.Connection) -> None:
+    last = tables.execute("SELECT idx, leaf_hash FROM seen").fetchone()
+    there = "SELECT idx, leaf_hash FROM entry WHERE idx = ?"
+    if last is None or reader.db.execute(there, last[:1]).fetchone() != last:
+        # The tables tell of nothing, or of another log: one that was restored, or begun anew in this folder.
+        for table in _TABLES:
+            tables.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+        last = None
+    found: Found | None = None
+    for found in reader.walk(last[0] + 1 if last else 0):
+        try:
+            _take(reader, tables, found)
+        except NOT_OURS as error:
+            raise EvidenceUnavailable(
+                f"entry {found.index} in {reader.folder} is none that a bridge writes: compare it with a copy"
+            ) from error
+    if found is not None:
+        tables.execute("DELETE FROM seen")
+        tables.execute("INSERT INTO seen VALUES (?, ?)", (found.index, found.leaf_hash))
+
+
+def _take(reader: LogReader, tables: sqlite3.Connection, found: Found) -> None:
+    entry = found.entry
+    match entry["kind"]:
+        case "decision" if grants(entry):
+            key, at = key_of(entry), time_of(entry["time"]) or 0
+            if MEMBER.encode() in found.data:
+                row = (found.index, key.issuer, key.client, at, key.origin != "")
+                tables.execute("INSERT INTO hidden VALUES (?, ?, ?, ?, 1, 0, 0, ?)", row)
+            else:
+                tables.execute(_ADD, (*key, at, at))
+        case "issued":
+            exp = min(int(entry["exp"]), 2**53)
+            _change(reader, tables, entry, "minted = minted + 1, live_until = max(live_until, ?)", [exp])
+        case "overruled":
+            _change(reader, tables, entry, "granted = granted - 1", [])
+        case kind if kind == KIND and DIGEST in entry:
+            request = entry["request"]
+            told = (entry["what"], entry["effect"], entry["time"], found.index, request["issuer"])
+            tables.execute(
+                "INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (entry[DIGEST], *told, who(request, "client")),
+            )
+
+
+def _change(reader: LogReader, tables: sqlite3.Connection, entry: dict[str, Any], what: str, given: list[int]) -> None:
+    """Of the decision that `entry` names, if it granted something."""
+    named = next((one for one in reader.named(entry["decision_id"]) if one.entry["kind"] == "decision"), None)
+    if named is None or not grants(named.entry):
+        return
+    if MEMBER.encode() in named.data:
+        tables.execute(f"UPDATE hidden SET {what} WHERE idx = ?", (*given, named.index))  # noqa: S608 - fixed texts
+    else:
+        tables.execute(f"UPDATE delegation SET {what} WHERE {_WHERE}", (*given, *key_of(named.entry)))  # noqa: S608 - fixed texts

@@ -1,0 +1,170 @@
+"""The commands that end something, or let it begin anew: an entry of the log, written beside a bridge that runs."""
+
+import getpass
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from bridge.cli.lifecycle.place import issuer_of, tree
+from bridge.cli.lifecycle.show import print_tree
+from bridge.cli.options import config_option, json_option
+from bridge.config.settings import Settings, load_settings
+from bridge.errors import NotEnded
+from bridge.evidence.keys import token_digest
+from bridge.evidence.store import SqliteStore
+from bridge.model.authzen import with_copies
+from bridge.model.ended import Effect, Name, What
+from bridge.model.issuance import Identifier
+from bridge.model.mask import parse_pointer
+from bridge.pdp.lifecycle import CLI, MAX_REASON, Done, Order, Orders, done
+
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        json_option,
+        config_option,
+        click.option("--dry-run", is_flag=True, help="Only show what hangs on it, and would fall with it."),
+        click.option("--by", help="Who, for the log; without it the name of the system's user."),
+        click.option("--reason", help="Why, for the log."),
+        click.option("--issuer", help="The authorization server; not needed where one alone is configured."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("delete")
+@click.argument("client", metavar="ID")
+@_options
+def delete_client(*, client: str, **given: Any) -> None:
+    """End a client: nothing more is granted to it."""
+    _do(What.CLIENT, Effect.ENDED, (client,), **given)
+
+
+@click.command("reinstate")
+@click.argument("client", metavar="ID")
+@_options
+def reinstate_client(*, client: str, **given: Any) -> None:
+    """A client of this id is registered anew; nothing old comes back."""
+    _do(What.CLIENT, Effect.REINSTATED, (client,), **given)
+
+
+@click.command("end")
+@click.argument("subject", metavar="ID")
+@_options
+def end_subject(*, subject: str, **given: Any) -> None:
+    """End a subject: nothing more is granted for it, to any client."""
+    _do(What.SUBJECT, Effect.ENDED, (subject,), **given)
+
+
+@click.command("reinstate")
+@click.argument("subject", metavar="ID")
+@_options
+def reinstate_subject(*, subject: str, **given: Any) -> None:
+    """A subject is let in again; its old sessions and delegations are not."""
+    _do(What.SUBJECT, Effect.REINSTATED, (subject,), **given)
+
+
+@click.command("end")
+@click.argument("session", metavar="ID")
+@_options
+def end_session(*, session: str, **given: Any) -> None:
+    """End a session, for good."""
+    _do(What.SESSION, Effect.ENDED, (session,), **given)
+
+
+@click.command("revoke")
+@click.option("--client", help="The client, with --subject.")
+@click.option("--subject", help="Who had let it act.")
+@click.option("--grant", help="Instead of both: one grant, for good.")
+@_options
+def revoke_delegation(*, client: str | None, subject: str | None, grant: str | None, **given: Any) -> None:
+    """Take back what a subject lets a client do, or one grant."""
+    if grant is not None and client is None and subject is None:
+        _do(What.GRANT, Effect.ENDED, (grant,), **given)
+    elif grant is None and client is not None and subject is not None:
+        _do(What.DELEGATION, Effect.ENDED, (client, subject), **given)
+    else:
+        raise click.UsageError("either --client and --subject, or --grant")
+
+
+@click.command("reinstate")
+@click.option("--client", required=True, help="The client.")
+@click.option("--subject", required=True, help="Who lets it act again.")
+@_options
+def reinstate_delegation(*, client: str, subject: str, **given: Any) -> None:
+    """What a subject lets a client do begins anew; nothing old comes back."""
+    _do(What.DELEGATION, Effect.REINSTATED, (client, subject), **given)
+
+
+def _do(
+    what: What,
+    effect: Effect,
+    ids: tuple[str, ...],
+    *,
+    config: Path | None,
+    issuer: str | None,
+    reason: str | None,
+    by: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    settings = load_settings(config)
+    name = Name(what, issuer_of(settings, issuer), ids)
+    for text in (name.issuer, *ids):
+        try:
+            _IDENTIFIER.validate_python(text)
+        except ValidationError:
+            raise click.UsageError(
+                "an id or issuer has 1 to 512 characters, none of them a control character"
+            ) from None
+    with tree(settings) as found:  # there must be a log, and it must be readable, before anything is written
+        told = found.of(name) if dry_run else {}
+    if dry_run:
+        print_tree(told, as_json=as_json)
+        return
+    by = by or _user()
+    if not reason or len(reason) > MAX_REASON or not reason.isprintable():
+        raise click.UsageError(f"--reason is needed: one line of at most {MAX_REASON} characters, for the log")
+    if len(by) > MAX_REASON or not by.isprintable():
+        raise click.UsageError(f"--by: one line of at most {MAX_REASON} characters")
+    try:
+        made = _written(settings, Order(name, effect, reason, by, CLI))
+    except NotEnded as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(1) from None
+    index, entry = made.receipt.index, made.receipt.entry
+    if as_json:
+        told = {"id": entry["id"], "index": index, "what": entry["what"], "effect": entry["effect"]}
+        click.echo(orjson.dumps({**told, "repeated": made.repeated}).decode())
+    else:
+        before = ", since before" if made.repeated else ""
+        click.echo(f"{entry['what']} {entry['effect']}: entry {index}, {entry['time']}{before}")
+
+
+def _written(settings: Settings, order: Order) -> Done:
+    evidence = settings.evidence
+    hidden = with_copies(map(parse_pointer, evidence.mask)), with_copies(map(parse_pointer, evidence.personal))
+    folder = Path(evidence.path)
+    orders = Orders(token_digest(folder), *hidden)
+    if orders.hides(order):
+        raise click.UsageError("--reason and --by stand in the log for ever, and must not hold the id")
+    record = orders.record(order)
+    with closing(SqliteStore(folder, f"{evidence.instance}/lifecycle-{os.urandom(4).hex()}", beside=True)) as store:
+        store.open()
+        (receipt,) = store.commit([record])
+    return done(record, receipt)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return str(os.getuid())

@@ -1,0 +1,210 @@
+"""The lifecycle: an operator ends a client, a subject, a session, a delegation or a grant, or lets one begin anew."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
+
+from bridge.doors._body import checked, parse_object, read_body
+from bridge.doors._callers import AuthenticatedCaller, Callers
+from bridge.doors._middleware import REQUEST_ID_KEY
+from bridge.doors._problem import problem
+from bridge.doors.native import EvidenceReply, evidence_json
+from bridge.errors import EvidenceUnavailable, MalformedRequest, NotEnded
+from bridge.model.ended import MEMBERS, Effect, Name, What
+from bridge.model.issuance import Identifier, Strict
+from bridge.pdp.gather import encode
+from bridge.pdp.lifecycle import MAX_REASON, Done, Lifecycle, Order
+
+NAME = "lifecycle"
+CLIENT = "/v1/clients/{issuer}/{id}"
+END, REINSTATE = "/v1/lifecycle/end", "/v1/lifecycle/reinstate"
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_REASON, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    Field(description="Why; it stands in the log for ever."),
+]
+
+
+class LifecycleOrder(Strict):
+    """What is meant, with the ids that name it at its issuer: of a delegation those of client and subject."""
+
+    what: What
+    issuer: Identifier
+    client: Identifier | None = None
+    subject: Identifier | None = None
+    session: Identifier | None = None
+    grant: Identifier | None = None
+    reason: Reason | None = Field(default=None, description="Needed, except for a dry run.")
+    dry_run: bool = Field(default=False, description="Only tell what hangs on it, and would fall with it.")
+
+    @field_validator("what", mode="before")
+    @classmethod
+    def _by_its_name(cls, value: Any) -> Any:
+        return What(value) if value in list(What) else value  # JSON has no enumerations
+
+    @model_validator(mode="after")
+    def _named(self) -> "LifecycleOrder":
+        given = {member for member in ("client", "subject", "session", "grant") if getattr(self, member) is not None}
+        if given != set(MEMBERS[self.what]):
+            raise ValueError(f"a {self.what.value} is named by {' and '.join(MEMBERS[self.what])}, and nothing else")
+        if self.reason is None and not self.dry_run:
+            raise ValueError("reason is needed: it stands in the log for ever")
+        return self
+
+    @property
+    def name(self) -> Name:
+        return Name(self.what, self.issuer, tuple(getattr(self, member) for member in MEMBERS[self.what]))
+
+
+class RevocationReply(BaseModel):
+    """It is in the log, and from there on nothing is granted to what ended."""
+
+    id: str
+    what: What
+    effect: Effect
+    evidence: EvidenceReply
+    repeated: Literal[True] | None = Field(default=None, description="it had ended, or begun anew, before")
+
+
+class SubjectTold(BaseModel):
+    """Whose the delegation is."""
+
+    type: str
+    id: str
+
+
+class EndedTold(BaseModel):
+    """That it has ended, or what it hangs on: by the entry at `index`."""
+
+    what: What
+    index: int
+    time: str
+
+
+class DelegationTold(BaseModel):
+    """What was granted to a client for a subject; times in RFC 3339."""
+
+    issuer: str
+    client: str
+    subject: SubjectTold
+    scopes: list[str]
+    actors: list[str] | None = None
+    sessions: list[str] | None = None
+    grants: list[str] | None = None
+    granted: int
+    first: str
+    last: str
+    minted: int = Field(description="tokens that were reported")
+    live_until: str | None = Field(default=None, description="the latest expiry that was reported")
+    ended: EndedTold | None = None
+    exchanged: "list[DelegationTold] | None" = Field(default=None, description="tokens exchanged for these")
+
+
+class TreeReply(BaseModel):
+    """What hangs on a client, or on what would end; `exchanged`: for tokens of others whose chain names it."""
+
+    what: What
+    issuer: str
+    client: dict[str, str] | None = None
+    subject: dict[str, str] | None = None
+    session: dict[str, str] | None = None
+    grant: dict[str, str] | None = None
+    ended: EndedTold | None = None
+    delegations: list[DelegationTold]
+    exchanged: list[DelegationTold]
+    more: Literal[True] | None = Field(default=None, description="there are more than 1,000")
+
+
+AskTree = Callable[[Name], Awaitable[dict[str, Any]]]
+"""What hangs on a name. EvidenceUnavailable when the log cannot be read."""
+
+
+class LifecycleDoor:
+    """Bytes to order, receipt to bytes. For operators."""
+
+    def __init__(
+        self, lifecycle: Lifecycle, callers: Callers, origin: str, tree: AskTree, note: Callable[[str, str, str], None]
+    ) -> None:
+        self._lifecycle, self._callers, self._origin = lifecycle, callers, origin
+        self._tree, self._note = tree, note
+
+    def routes(self) -> list[web.RouteDef]:
+        posts = [web.post(END, self.end), web.post(REINSTATE, self.reinstate)]
+        return [*posts, web.get(CLIENT, self.get, allow_head=False), web.delete(CLIENT, self.delete)]
+
+    async def get(self, request: web.Request) -> web.Response:
+        """What hangs on a client. 404: the log knows nothing of it."""
+        caller = self._operator(request)
+        told = await self._told(caller, self._of_path(request, {"dry_run": True}))
+        if isinstance(told, dict) and not (told["delegations"] or told["exchanged"] or "ended" in told):
+            raise web.HTTPNotFound
+        return _answer(told)
+
+    async def end(self, request: web.Request) -> web.Response:
+        """Answers once the ending is durable. 503: repeat it."""
+        return await self._ordered(request, Effect.ENDED)
+
+    async def reinstate(self, request: web.Request) -> web.Response:
+        """The same of a new beginning. 409: it has not ended, or never begins anew."""
+        return await self._ordered(request, Effect.REINSTATED)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Ends a client. 503: repeat it."""
+        caller = self._operator(request)
+        if unknown := sorted(request.query.keys() - {"reason", "dry_run"}):
+            raise MalformedRequest([(f"/{unknown[0][:64]}", "unknown parameter; there are reason and dry_run")])
+        query: dict[str, Any] = dict(request.query)
+        if "dry_run" in query:
+            query["dry_run"] = {"true": True, "false": False}.get(query["dry_run"])
+        return await self._do(request, caller, self._of_path(request, query), Effect.ENDED)
+
+    def _of_path(self, request: web.Request, more: dict[str, Any]) -> LifecycleOrder:
+        path = {"issuer": request.match_info["issuer"], "client": request.match_info["id"]}
+        return checked({"what": "client", **path, **more}, LifecycleOrder)
+
+    async def _ordered(self, request: web.Request, effect: Effect) -> web.Response:
+        caller = self._operator(request)
+        return await self._do(request, caller, checked(parse_object(await read_body(request)), LifecycleOrder), effect)
+
+    def _operator(self, request: web.Request) -> AuthenticatedCaller:
+        caller = self._callers.authenticate(request)
+        caller.require("operator", NAME)
+        return caller
+
+    async def _do(
+        self, request: web.Request, caller: AuthenticatedCaller, asked: LifecycleOrder, effect: Effect
+    ) -> web.Response:
+        if asked.dry_run:
+            return _answer(await self._told(caller, asked))
+        order = Order(asked.name, effect, asked.reason or "", caller.name, request_id=request.get(REQUEST_ID_KEY))
+        if self._lifecycle.hides(order):
+            raise MalformedRequest([("/reason", "it stands in the log for ever, and must not hold the id")])
+        try:
+            done = await self._lifecycle(order)
+        except NotEnded as error:
+            return problem(409, str(error))
+        except EvidenceUnavailable:
+            return problem(503, "it is not known to be in the log: repeat it", headers={"Retry-After": "1"})
+        return _answer(self._reply(done))
+
+    async def _told(self, caller: AuthenticatedCaller, asked: LifecycleOrder) -> dict[str, Any] | None:
+        """The tree; None: the log cannot be read now. Who looks is on record: it names people."""
+        self._note(caller.name, NAME, asked.what.value)
+        with suppress(EvidenceUnavailable):
+            return await self._tree(asked.name)
+        return None
+
+    def _reply(self, done: Done) -> dict[str, Any]:
+        entry = done.receipt.entry
+        told = {"id": entry["id"], "what": entry["what"], "effect": entry["effect"]}
+        repeated = {"repeated": True} if done.repeated else {}
+        return {**told, "evidence": evidence_json(done.receipt, self._origin), **repeated}
+
+
+def _answer(told: dict[str, Any] | None) -> web.Response:
+    if told is None:
+        return problem(503, "the log cannot be read now", headers={"Retry-After": "1"})
+    return web.Response(body=encode(told), content_type="application/json")

@@ -1,0 +1,124 @@
+"""The commands, beside a bridge that runs: it refuses from the next question on, and nothing else changes."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.cli.main import cli
+from bridge.errors import ConfigFault
+from bridge.evidence.files import DIGEST_KEY
+from bridge.evidence.keys import token_digest
+from tests.support.bridge import RunningBridge, request, running_bridge
+from tests.support.policies import write_policies
+
+POLICIES = {"issuance.gate": "allow := true", "issuance.scope.read": "allow := true"}
+WHY = ("--reason", "a test", "--by", "dpo")
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBridge]:
+    folder = tmp_path_factory.mktemp("commands")
+    with running_bridge(folder, write_policies(folder / "rego", POLICIES)) as running:
+        yield running
+
+
+def run(bridge: RunningBridge, *arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [*arguments, "--config", str(bridge.config)])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def told(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def granted(bridge: RunningBridge, client: str, subject: str, **members: Any) -> bool:
+    who = {"client": {"id": client}, "subject": {"type": "user", "id": subject}, "grant_type": "authorization_code"}
+    reply = bridge.ask(request("read", **{**who, **members}))
+    assert reply["outcome"] == "allow" or reply["findings"] == [{"code": "ended"}]
+    return bool(reply["outcome"] == "allow")
+
+
+def test_a_client_is_deleted_and_registered_anew(bridge: RunningBridge) -> None:
+    assert granted(bridge, "app", "alice", session={"id": "s1"})
+    run(bridge, "clients", "delete", "app", code=2)  # it wants a reason
+    before = len(bridge.entries())
+    falls = told(run(bridge, "clients", "delete", "app", "--dry-run", "--json"))
+    assert falls == told(run(bridge, "clients", "show", "app", "--json"))
+    assert [one["subject"]["id"] for one in falls["delegations"]] == ["alice"]
+    assert len(bridge.entries()) == before
+    assert granted(bridge, "app", "alice")
+    ended = told(run(bridge, "clients", "delete", "app", *WHY, "--json"))
+    assert (ended["what"], ended["effect"], ended["repeated"]) == ("client", "ended", False)
+    assert not granted(bridge, "app", "alice")
+    assert granted(bridge, "other", "alice")
+    entry = bridge.entries()[-3]
+    assert (entry["kind"], entry["door"], entry["caller"], entry["reason"]) == ("revocation", "cli", "dpo", "a test")
+    assert told(run(bridge, "clients", "delete", "app", *WHY, "--json")) == {**ended, "repeated": True}
+    assert f"client ended at {ended['index']}" in run(bridge, "clients", "show", "app").output
+    listed = run(bridge, "clients", "list", "--json").stdout.splitlines()
+    states = {one["client"]: one.get("ended", {}).get("index") for one in map(json.loads, listed)}
+    assert (states["app"], states["other"]) == (ended["index"], None)
+    run(bridge, "clients", "reinstate", "app", *WHY)
+    assert granted(bridge, "app", "alice")
+    assert not granted(bridge, "app", "alice", grant_type="refresh_token", grant={"scopes": ["read"], "started": 1})
+
+
+def test_subjects_sessions_and_delegations(bridge: RunningBridge) -> None:
+    assert granted(bridge, "web", "bob", session={"id": "s2"}, grant={"id": "g"})
+    run(bridge, "sessions", "end", "s2", *WHY)
+    assert not granted(bridge, "web", "bob", session={"id": "s2"})
+    run(bridge, "delegations", "revoke", "--grant", "g", *WHY)
+    assert not granted(bridge, "web", "bob", grant={"id": "g"})
+    assert granted(bridge, "web", "bob")
+    run(bridge, "delegations", "revoke", "--client", "web", code=2)
+    run(bridge, "delegations", "revoke", "--client", "web", "--subject", "bob", *WHY)
+    assert not granted(bridge, "web", "bob")
+    assert granted(bridge, "web", "carol")
+    run(bridge, "delegations", "reinstate", "--client", "web", "--subject", "bob", *WHY)
+    assert granted(bridge, "web", "bob")
+    run(bridge, "subjects", "end", "bob", *WHY)
+    assert not granted(bridge, "web", "bob")
+    run(bridge, "subjects", "reinstate", "bob", *WHY)
+    assert granted(bridge, "web", "bob")
+    assert "has not ended" in run(bridge, "subjects", "reinstate", "nobody", *WHY, code=1).output
+
+
+def test_what_is_unknown_or_hostile(bridge: RunningBridge) -> None:
+    run(bridge, "clients", "show", "never-seen", code=1)
+    run(bridge, "clients", "delete", "a\nb", *WHY, code=2)
+    run(bridge, "clients", "delete", "x" * 513, *WHY, code=2)
+    assert granted(bridge, "\u202eevil", "\u2028alice")
+    shown = run(bridge, "clients", "show", "\u202eevil").output + run(bridge, "clients", "list").output
+    assert "\u202e" not in shown
+    assert "\u2028" not in shown
+
+
+def test_without_its_digest_key_a_log_with_endings_is_not_written(bridge: RunningBridge) -> None:
+    run(bridge, "clients", "delete", "gone", *WHY)
+    path = bridge.evidence / DIGEST_KEY
+    key = path.read_bytes()
+    try:
+        for other in (b"x" * 32, None):
+            path.unlink(missing_ok=True)
+            if other is not None:
+                path.write_bytes(other)
+            with pytest.raises(ConfigFault, match="endings"):
+                token_digest(bridge.evidence)
+            assert path.exists() is (other is not None)
+    finally:
+        path.write_bytes(key)
+
+
+def test_every_command_is_there() -> None:
+    for group in ("clients", "subjects", "sessions", "delegations"):
+        command = cli.get_command(click.Context(cli), group)
+        assert isinstance(command, click.Group)
+        assert all(
+            command.get_command(click.Context(command), name) for name in command.list_commands(click.Context(command))
+        )
