@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.audit.database import SameEntries
 from bridge.audit.delegations import Tree
 from bridge.audit.register import opened
+from bridge.audit.report import Report
 from bridge.evidence.files import DATABASE, REGISTER
 from bridge.evidence.keys import token_digest
 from bridge.evidence.store import SqliteStore
@@ -145,6 +148,33 @@ def test_what_ended_is_shown_and_what_began_anew_is_not(tmp_path: Path) -> None:
         assert tree(tmp_path, What.SUBJECT, "alice", digest=digest)["ended"]["what"] == "subject"
         store.commit([orders.record(Order(Name(What.SUBJECT, ISSUER, ("alice",)), Effect.REINSTATED, "why", "ops"))])
         assert "ended" not in tree(tmp_path, What.CLIENT, "app", digest=digest)["delegations"][0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("DELETE FROM about WHERE member = 'ended_digest'", "entry 1: what it ends is not looked up"),
+        ("UPDATE about SET value = 'x' WHERE member = 'ended_digest'", "entry 1: what it ends is not looked up"),
+        ("INSERT INTO about VALUES ('ended_digest', 'x', 'revocation', 0)", "2 endings are looked up"),
+    ],
+)
+def test_log_verify_tells_when_the_writer_would_not_find_an_ending(
+    tmp_path: Path, statement: str, expected: str
+) -> None:
+    order = Orders(KEY).record(Order(Name(What.CLIENT, ISSUER, ("app",)), Effect.ENDED, "why", "ops"))
+    with written(tmp_path, [decision(1000, "app", "alice"), order]):
+        pass
+    assert looked_at(tmp_path) == []
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as db, db:
+        db.execute(statement)
+    assert any(expected in problem for problem in looked_at(tmp_path))
+
+
+def looked_at(folder: Path) -> list[str]:
+    report = Report()
+    with reading(folder) as reader:
+        SameEntries(reader, None, report).finish()
+    return report.problems
 
 
 _ids = st.sampled_from(["a", "b", "c"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from bridge.cli.policy.asking import CLIENT, Ask, Driver, Shown, World, together
 from bridge.cli.policy.hook_drivers import HOOK_DRIVERS
-from bridge.doors import bundles, issued, native
+from bridge.doors import bundles, issued, lifecycle, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search
 from bridge.doors.curity import door as curity
@@ -150,6 +150,10 @@ DRIVERS: dict[tuple[str, str], Driver] = {
 """Method and path -> how it is driven."""
 SILENT: dict[tuple[str, str], str] = {
     ("POST", issued.PATH): "takes reports of tokens that were minted",
+    ("GET", lifecycle.CLIENT): "what hangs on a client",
+    ("DELETE", lifecycle.CLIENT): "ends a client",
+    ("POST", lifecycle.END): "ends something",
+    ("POST", lifecycle.REINSTATE): "lets something begin anew, and grants nothing",
     ("GET", metadata.PATH): "metadata",
     ("GET", metadata.PATH + "/{path}"): "metadata",
     ("GET", bundles.PATH): "the policy set",
