@@ -62,20 +62,28 @@ class Tree:
         found = self._together(line for line in lines if all(getattr(line.key, c) == one for c, one in wanted))
         # Where its name stands in the chain of a token whose own line is another's.
         chained = self._together(self._from(name))
-        told: dict[str, Any] = {"what": name.what.value, **name.request(), **self._ended(name)}
+        told: dict[str, Any] = {
+            "what": name.what.value,
+            **name.request(),
+            **self._registered(name),
+            **self._ended(name),
+        }
         more = {"more": True} if len(self._shown) >= MOST else {}
         return {**told, "delegations": found, "exchanged": chained, **more}
 
     def clients(self, issuer: str | None = None) -> list[dict[str, Any]]:
-        """Every client that was granted something, or that ended; in order."""
+        """Every client that was granted something, that was imported, or that ended; in order."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for table in ("delegation", "hidden"):
             select = f"SELECT issuer, client, sum(granted), max(last_ms) FROM {table} WHERE granted > 0 GROUP BY 1, 2"  # noqa: S608 - our own names
             for at, client, granted, last in self._register.tables.execute(select):
                 one = found.setdefault((at, client), {"issuer": at, "client": client, "granted": 0, "last": 0})
                 one["granted"], one["last"] = one["granted"] + granted, max(one["last"], last)
-        ended = "SELECT issuer, client FROM ended WHERE what = 'client' AND client IS NOT NULL"
-        for at, client in self._register.tables.execute(ended):
+        others = (
+            "SELECT issuer, client FROM ended WHERE what = 'client' AND client IS NOT NULL "
+            "UNION SELECT issuer, client FROM registered"
+        )
+        for at, client in self._register.tables.execute(others):
             found.setdefault((at, client), {"issuer": at, "client": client, "granted": 0, "last": 0})
         return [
             {
@@ -124,6 +132,14 @@ class Tree:
         }
         return {**told, "exchanged": exchanged} if exchanged else told
 
+    def _registered(self, name: Name) -> dict[str, str]:
+        """When it was imported last."""
+        if name.what is not What.CLIENT:
+            return {}
+        select = "SELECT time FROM registered WHERE issuer = ? AND client = ?"
+        row = self._register.tables.execute(select, (name.issuer, *name.ids)).fetchone()
+        return {} if row is None else {"registered": row[0]}
+
     def _ended(self, name: Name) -> dict[str, Any]:
         """What has ended of it; a delegation ends with its client and its subject, too."""
         if self._digest is None:
@@ -149,7 +165,7 @@ def tree_of(folder: Path, name: Name, digest: Digest | None) -> dict[str, Any]:
 
 def is_known(told: Mapping[str, Any]) -> bool:
     """Whether the log tells anything of what a tree is about."""
-    return bool(told["delegations"] or told["exchanged"] or "ended" in told)
+    return bool(told["delegations"] or told["exchanged"] or "ended" in told or "registered" in told)
 
 
 def _leans_on(line: Line, name: Name) -> bool:

@@ -21,7 +21,7 @@ from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import REGISTER
 from bridge.model.commitment import MEMBER
-from bridge.model.ended import DIGEST, KIND, issuers_of, parties
+from bridge.model.ended import DIGEST, KIND, REGISTERED, issuers_of, parties
 from bridge.model.entry import canonical
 from bridge.model.issued import grants
 
@@ -29,7 +29,7 @@ MOST_HIDDEN = 100_000
 """Entries with hidden values that are read for one question, the newest."""
 HIDDEN = "(hidden)"
 _SCHEMA = files("bridge.audit").joinpath("register.sql").read_text()
-_TABLES = ("seen", "delegation", "hidden", "ended")
+_TABLES = ("seen", "delegation", "hidden", "registered", "ended")
 
 
 class Key(NamedTuple):
@@ -198,6 +198,9 @@ def _take(reader: LogReader, tables: sqlite3.Connection, found: Found) -> None:
             _change(reader, tables, entry, "minted = minted + 1, live_until = max(live_until, ?)", [exp])
         case "overruled":
             _change(reader, tables, entry, "granted = granted - 1", [])
+        case kind if kind == REGISTERED:
+            rows = [(entry["request"]["issuer"], client["id"], entry["time"]) for client in entry["clients"]]
+            tables.executemany("INSERT OR REPLACE INTO registered VALUES (?, ?, ?)", rows)
         case kind if kind == KIND and DIGEST in entry:
             request = entry["request"]
             told = (entry["what"], entry["effect"], entry["time"], found.index, request["issuer"])

@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS hidden (
 );
 CREATE INDEX IF NOT EXISTS hidden_exchanged ON hidden (idx) WHERE exchanged;
 CREATE INDEX IF NOT EXISTS hidden_client ON hidden (issuer, client, idx);
+CREATE TABLE IF NOT EXISTS registered (
+    issuer TEXT NOT NULL, client TEXT NOT NULL, time TEXT NOT NULL, PRIMARY KEY (issuer, client)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ended (
     digest TEXT PRIMARY KEY, what TEXT NOT NULL, effect TEXT NOT NULL, time TEXT NOT NULL, idx INTEGER NOT NULL,
     issuer TEXT NOT NULL, client TEXT

@@ -112,6 +112,7 @@ class TreeReply(BaseModel):
     subject: dict[str, str] | None = None
     session: dict[str, str] | None = None
     grant: dict[str, str] | None = None
+    registered: str | None = Field(default=None, description="when it was imported last")
     ended: EndedTold | None = None
     delegations: list[DelegationTold]
     exchanged: list[DelegationTold]
@@ -139,7 +140,8 @@ class LifecycleDoor:
         """What hangs on a client. 404: the log knows nothing of it."""
         caller = self._operator(request)
         told = await self._told(caller, self._of_path(request, {"dry_run": True}))
-        if isinstance(told, dict) and not (told["delegations"] or told["exchanged"] or "ended" in told):
+        known = told is None or told["delegations"] or told["exchanged"] or told.keys() & {"ended", "registered"}
+        if not known:
             raise web.HTTPNotFound
         return _answer(told)
 

@@ -9,6 +9,8 @@ from bridge.model.entry import canonical
 from bridge.model.issued import TokenDigest
 
 KIND = "revocation"
+REGISTERED = "clients"
+"""The kind of an entry that tells of clients which an authorization server knows."""
 DIGEST = "ended_digest"
 """The member by which the entries about one name are found; only an ending and a new beginning carry it."""
 MAX_ACTORS = 128

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -87,6 +88,30 @@ def test_subjects_sessions_and_delegations(bridge: RunningBridge) -> None:
     run(bridge, "subjects", "reinstate", "bob", *WHY)
     assert granted(bridge, "web", "bob")
     assert "has not ended" in run(bridge, "subjects", "reinstate", "nobody", *WHY, code=1).output
+
+
+@pytest.mark.parametrize("form", ["list", "lines", "items"])
+def test_clients_that_never_asked_are_imported(bridge: RunningBridge, tmp_path: Path, form: str) -> None:
+    ids = [f"{form}-{number}-{'x' * 300}" for number in range(200)]  # more than one entry holds
+    rows = [{"client_id": one, "redirect_uris": []} for one in ids]
+    text = {"list": json.dumps(rows), "items": json.dumps({"items": rows}), "lines": "\n".join(map(json.dumps, rows))}
+    file = tmp_path / "clients.json"
+    file.write_text(text[form])
+    assert told(run(bridge, "clients", "import", str(file), "--json")) == {"clients": 200}
+    found = [json.loads(line) for line in run(bridge, "clients", "list", "--json").stdout.splitlines()]
+    assert [one["client"] for one in found if one["client"].startswith(form)] == sorted(ids)
+    assert "registered" in told(run(bridge, "clients", "show", ids[7], "--json"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "[1]", '{"client_id": 1}', '{"client_id": "a\\n"}', "x", '["client_id"]']
+)
+def test_a_list_of_clients_that_is_none(bridge: RunningBridge, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "clients.json"
+    file.write_text(text)
+    before = len(bridge.entries())
+    run(bridge, "clients", "import", str(file), code=2)
+    assert len(bridge.entries()) == before
 
 
 def test_what_is_unknown_or_hostile(bridge: RunningBridge) -> None:

@@ -28,7 +28,7 @@ from bridge.ports import Record
 from tests.support.evidence import reading
 
 ISSUER = "https://as.example"
-TABLES = ("delegation", "hidden", "ended", "seen")
+TABLES = ("delegation", "hidden", "registered", "ended", "seen")
 KEY = TokenDigest(b"k" * 32)
 
 

@@ -7,6 +7,7 @@ from bridge.cli.commands import Commands
 _CLIENTS = {
     "list": "bridge.cli.lifecycle.show:list_clients",
     "show": "bridge.cli.lifecycle.show:show",
+    "import": "bridge.cli.lifecycle.imported:import_clients",
     "delete": "bridge.cli.lifecycle.end:delete_client",
     "reinstate": "bridge.cli.lifecycle.end:reinstate_client",
 }

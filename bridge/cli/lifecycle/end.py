@@ -130,7 +130,7 @@ def _do(
     if dry_run:
         print_tree(told, as_json=as_json)
         return
-    by = by or _user()
+    by = by or user_name()
     if not reason or len(reason) > MAX_REASON or not reason.isprintable():
         raise click.UsageError(f"--reason is needed: one line of at most {MAX_REASON} characters, for the log")
     if len(by) > MAX_REASON or not by.isprintable():
@@ -163,7 +163,8 @@ def _written(settings: Settings, order: Order) -> Done:
     return done(record, receipt)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs the command, for the log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
