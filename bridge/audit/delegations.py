@@ -56,10 +56,8 @@ class Tree:
 
     def of(self, name: Name) -> dict[str, Any]:
         """The tree: what was delegated under `name`, and what tokens were exchanged for the tokens of that."""
-        client = name.ids[0] if name.what in (What.CLIENT, What.DELEGATION) else None
-        wanted = [(_COLUMNS[member], one) for member, one in zip(MEMBERS[name.what], name.ids, strict=True)]
-        lines = self._register.lines(name.issuer, client)
-        found = self._together(line for line in lines if all(getattr(line.key, c) == one for c, one in wanted))
+        wanted = {_COLUMNS[member]: one for member, one in zip(MEMBERS[name.what], name.ids, strict=True)}
+        found = self._together(self._register.lines(name.issuer, wanted))
         # Where its name stands in the chain of a token whose own line is another's.
         chained = self._together(self._from(name))
         told: dict[str, Any] = {

@@ -6,7 +6,7 @@ they are dropped. Of entries that hide a value they hold only where they stand: 
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -83,15 +83,16 @@ class Register:
     def __init__(self, reader: LogReader, tables: sqlite3.Connection) -> None:
         self._reader, self.tables = reader, tables
 
-    def lines(self, issuer: str, client: str | None = None) -> Iterator[Line]:
-        """What was granted at one authorization server, of one client or of all."""
-        where, given = "issuer = ? AND granted > 0", [issuer]
-        if client is not None:
-            where, given = where + " AND client = ?", [issuer, client]
-        yield from self._kept(where, given)
-        if client is not None:
-            where = where.replace("client = ?", f"client IN (?, '{HIDDEN}')")
-        yield from (line for line in self._read(where, given) if client in (None, line.key.client))
+    def lines(self, issuer: str, wanted: Mapping[str, str]) -> Iterator[Line]:
+        """What was granted at one authorization server, where the key has these `wanted` members."""
+        columns = [name for name in _KEY if name in wanted]
+        where = " AND ".join(["issuer = ?", "granted > 0", *(f"{name} = ?" for name in columns)])
+        yield from self._kept(where, [issuer, *(wanted[name] for name in columns)])
+        client = wanted.get("client")
+        where = "issuer = ? AND granted > 0" + ("" if client is None else f" AND client IN (?, '{HIDDEN}')")
+        for line in self._read(where, [issuer] if client is None else [issuer, client]):
+            if all(getattr(line.key, name) == wanted[name] for name in columns):
+                yield line
 
     def exchanged(self) -> Iterator[Line]:
         """What was granted for tokens of others, at any server."""
