@@ -50,7 +50,9 @@ limits = st.fixed_dictionaries(
         "unknown": st.just(1),
     },
 )
-allows = st.sampled_from([True, True, True, False, [{"code": "yes"}], [{"code": ""}], [], "yes", {"code": "yes"}, None])
+allows = st.sampled_from(
+    [True, True, True, False, [{"code": "yes"}], [{"title": "no code"}], [], "yes", {"code": "yes"}, None]
+)
 rules = st.fixed_dictionaries(
     {"allow": allows},
     optional={
