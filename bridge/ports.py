@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from bridge.errors import BridgeError
 from bridge.model.commitment import Disclosure
+from bridge.model.ended import Name
 from bridge.model.policy import PolicySet
 from bridge.model.source import Declared, Key, SourceAnswer
+from bridge.model.step import Observed, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,29 @@ class Source(Protocol):
 
     def trouble(self) -> str | None:
         """Why it cannot be asked now, for operators; None when all is well, as far as is known."""
+
+    async def close(self) -> None: ...
+
+
+class Connector(Protocol):
+    """Where something is done about an ending: an authorization server, or those who must be told of a logout."""
+
+    kind: str
+    """The word for it in the log: "hydra"."""
+    issuer: str | None
+    """The authorization server that it stands for; None: it is asked about the endings of every one."""
+
+    def steps(self, name: Name, tree: Mapping[str, Any]) -> list[Step]:
+        """What there is to do when `name` ends, in its order; `tree`: what hangs on it, as `Tree.of` tells it.
+
+        The same for the same tree; empty when nothing can be done here.
+        """
+
+    async def do(self, step: Step) -> Observed:
+        """Does the step and looks whether it is done. Harmless when repeated; no fault of the other side is raised."""
+
+    async def clients(self) -> list[str] | None:
+        """The ids of all clients there; None: it does not tell, or not now."""
 
     async def close(self) -> None: ...
 

@@ -44,6 +44,10 @@ class Effect(StrEnum):
 
     ENDED = "ended"
     REINSTATED = "reinstated"
+    STEP = "step"
+    """Something was done about an ending (`model.step`)."""
+    SETTLED = "settled"
+    """All that could be done about an ending is done."""
 
 
 class Name(NamedTuple):
