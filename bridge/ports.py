@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bridge.errors import BridgeError
 from bridge.model.commitment import Disclosure
 from bridge.model.ended import Name
 from bridge.model.policy import PolicySet
 from bridge.model.source import Declared, Key, SourceAnswer
-from bridge.model.step import Observed, Step
+from bridge.model.step import Observed, Step, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,17 @@ class Connector(Protocol):
         """The ids of all clients there; None: it does not tell, or not now."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Revoker(Protocol):
+    """Takes back single tokens at an authorization server (RFC 7009)."""
+
+    kind: str
+    issuer: str | None
+
+    async def revoke(self, token: Token, until: float) -> Observed:
+        """Has it taken back, by `until` (time.monotonic); no fault of the other side is raised."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The tables that name concrete engines and doors: to add one, write its file and one line here."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from bridge.audit.delegations import tree_of
+from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
+from bridge.connectors import rfc7009
 from bridge.doors import bundles, data_api, lifecycle, log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
@@ -33,12 +35,13 @@ from bridge.doors.hooks.indigo_iam import IndigoIam
 from bridge.doors.hooks.okta import Okta
 from bridge.doors.hooks.wso2 import Wso2
 from bridge.doors.issued import IssuedDoor
-from bridge.doors.lifecycle import AskTree, LifecycleDoor
+from bridge.doors.lifecycle import AskTree, AskUnconfirmed, LifecycleDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor, Readiness
 from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
+from bridge.errors import ConfigFault
 from bridge.evidence.files import LOG
 from bridge.model.ended import Name
 from bridge.model.issued import TokenDigest
@@ -48,8 +51,10 @@ from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
 from bridge.pdp.lifecycle import Lifecycle
 from bridge.pdp.search import SearchRoad
+from bridge.pdp.tokens import Tokens
 from bridge.pdp.tuples import Tuples
-from bridge.ports import Engine, Source
+from bridge.ports import Connector, Engine, Revoker, Source
+from bridge.saga.status import unconfirmed
 from bridge.sources.fetch import FetchedSource
 from bridge.sources.file import FileSource
 from bridge.sources.http import HttpFetcher
@@ -73,6 +78,25 @@ SOURCES: dict[str, Callable[[SourceSection], Source]] = {
 """Scheme of `sources.url` -> how it is made, from its section."""
 
 
+CONNECTORS: dict[str, Callable[[AuthorizationServerSection], Connector]] = {
+    rfc7009.KIND: rfc7009.TokenRevocation,
+}
+"""`servers.kind` -> how it is made, from its section."""
+
+
+def connectors_of(settings: Settings) -> list[Connector]:
+    """Where something is done about endings. ConfigFault when a file that one needs cannot be used."""
+    for server in settings.servers:
+        if server.kind not in CONNECTORS:
+            raise ConfigFault(f"servers: kind {server.kind!r} is not there; there are {', '.join(CONNECTORS)}")
+    return [CONNECTORS[server.kind](server) for server in settings.servers]
+
+
+def revokers_of(connectors: Sequence[Connector]) -> dict[str, Revoker]:
+    """Those of them that take back single tokens, by their issuer."""
+    return {one.issuer: one for one in connectors if isinstance(one, Revoker) and one.issuer is not None}
+
+
 class Door(Protocol):
     """An HTTP API."""
 
@@ -91,6 +115,8 @@ class Parts:
     search: SearchRoad
     issued: Issued
     lifecycle: Lifecycle
+    tokens: Tokens
+    tree: AskTree
     origin: str
     secret: bytes
     note_access: NoteAccess
@@ -107,16 +133,20 @@ def _hook(parts: Parts, hook: Hook) -> Door:
     return HookDoor(hook, parts.decide, parts.callers, parts.metrics, parts.settings.server.max_scopes)
 
 
-def _asks_tree(p: Parts) -> AskTree:
+def asks_tree(folder: Path, digest: TokenDigest) -> AskTree:
     """One at a time, in a thread: the first one in a long log takes a while."""
-    turn, digest = asyncio.Lock(), TokenDigest(p.secret)
-    folder = Path(p.settings.evidence.path)
+    turn = asyncio.Lock()
 
     async def tree(name: Name) -> dict[str, Any]:
         async with turn:
             return await asyncio.to_thread(tree_of, folder, name, lambda one: one.digest(digest))
 
     return tree
+
+
+def _asks_unconfirmed(p: Parts) -> AskUnconfirmed:
+    folder, digest = Path(p.settings.evidence.path), TokenDigest(p.secret)
+    return lambda: asyncio.to_thread(unconfirmed, folder, digest)
 
 
 DOORS: tuple[Callable[[Parts], Door], ...] = (
@@ -137,7 +167,7 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
     lambda p: _hook(p, Okta(p.settings.hooks.okta)),
     lambda p: _hook(p, Wso2()),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
-    lambda p: LifecycleDoor(p.lifecycle, p.callers, p.origin, _asks_tree(p), p.note_access),
+    lambda p: LifecycleDoor(p.lifecycle, p.tokens, p.callers, p.origin, p.tree, _asks_unconfirmed(p), p.note_access),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),

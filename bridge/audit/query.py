@@ -18,6 +18,7 @@ from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import INDEX
 from bridge.model.entry import canonical
+from bridge.model.step import ENDING_ID
 
 QUERY_TABLES = ("decision", "about", "decision_scope", "decision_rule", "decision_exception", "decision_tuple")
 NOT_OURS = (
@@ -215,6 +216,8 @@ def derive(idx: int, entry: dict[str, Any], tables: Tables) -> None:
     tables[0].append(decision)
     if "decision_id" in entry:
         tables[1].append((entry["decision_id"], kind, idx))
+    if ENDING_ID in entry:  # what was done about an ending is shown with it
+        tables[1].append((entry[ENDING_ID], kind, idx))
     tables[2].extend(scopes)
     tables[3].extend(rules)
     tables[4].extend(exceptions)

@@ -1,11 +1,10 @@
 """The configuration of the hooks, `[hooks.NAME]`: what a product does not show, and how it is asked back."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from bridge.config.section import Label, Section, is_loopback
+from bridge.config.section import Label, Section, http_url, keeps_secrets
 
 
 class HydraSection(Section):
@@ -26,25 +25,13 @@ class HydraSection(Section):
     @field_validator("admin_url")
     @classmethod
     def _address(cls, url: str) -> str:
-        if not url:
-            return url
-        parts = urlsplit(url)
-        try:
-            named = parts.hostname and parts.port != 0
-        except ValueError:
-            named = None
-        if parts.scheme not in ("http", "https") or not named or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("must be an http or https URL with a host, without login, query and fragment")
-        if not url.isascii() or not url.isprintable() or " " in url:
-            raise ValueError("must be printable ASCII without spaces")
-        return url.rstrip("/")
+        return http_url(url) if url else url
 
     @model_validator(mode="after")
     def _whole(self) -> "HydraSection":
         if self.admin_token_file and not self.admin_url:
             raise ValueError("admin_token_file needs admin_url")
-        parts = urlsplit(self.admin_url)
-        if self.admin_token_file and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        if self.admin_token_file and not keeps_secrets(self.admin_url):
             raise ValueError("admin_token_file: it is sent over https alone (or on loopback)")
         if self.admin_header and not self.admin_token_file:
             raise ValueError("admin_header needs admin_token_file")

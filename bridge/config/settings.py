@@ -16,6 +16,7 @@ from typing_extensions import override
 from bridge.config.authzen import AuthzenSection
 from bridge.config.hooks import HooksSection
 from bridge.config.section import Label, Section, is_loopback
+from bridge.config.servers import AuthorizationServerSection, LifecycleSection
 from bridge.config.sources import SourceSection
 from bridge.errors import ConfigFault, EvidenceInvalid
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
@@ -186,8 +187,10 @@ class Settings(BaseSettings):
     log: LogSection = LogSection()
     authzen: AuthzenSection = AuthzenSection()
     hooks: HooksSection = HooksSection()
+    lifecycle: LifecycleSection = LifecycleSection()
     callers: tuple[CallerSection, ...] = ()
     sources: tuple[SourceSection, ...] = Field(default=(), max_length=32)
+    servers: tuple[AuthorizationServerSection, ...] = Field(default=(), max_length=32)
 
     @classmethod
     @override
@@ -236,6 +239,13 @@ class Settings(BaseSettings):
             raise ValueError("every name may stand once")
         return sources
 
+    @field_validator("servers")
+    @classmethod
+    def _asked_once(cls, servers: tuple[AuthorizationServerSection, ...]) -> tuple[AuthorizationServerSection, ...]:
+        if len({(server.issuer, server.kind) for server in servers}) != len(servers):
+            raise ValueError("every kind may stand once for an issuer")
+        return servers
+
 
 def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
     """The settings of `file` (TOML), with the environment and `overrides` on top. ConfigFault names the key."""
@@ -274,7 +284,8 @@ def _describe(error: dict[str, Any]) -> str:
     elif error["type"] == "tuple_type":
         text = "must be a list"
     elif error["type"] == "model_type":
-        text = f"must be a table, as in {f'[[{section}]]' if section in ('callers', 'sources') else f'[{section}]'}"
+        several = section in ("callers", "sources", "servers")
+        text = f"must be a table, as in {f'[[{section}]]' if several else f'[{section}]'}"
     return f"{key}: {text}" if key else text
 
 

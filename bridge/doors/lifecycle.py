@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
+from bridge.config.section import Label
 from bridge.doors._body import checked, parse_object, read_body
 from bridge.doors._callers import AuthenticatedCaller, Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
@@ -15,17 +16,28 @@ from bridge.doors.native import EvidenceReply, evidence_json
 from bridge.errors import EvidenceUnavailable, MalformedRequest, NotEnded
 from bridge.model.ended import MEMBERS, Effect, Name, What
 from bridge.model.issuance import Identifier, Strict
+from bridge.model.step import Standing, Token
 from bridge.pdp.gather import encode
 from bridge.pdp.lifecycle import MAX_REASON, Done, Lifecycle, Order
+from bridge.pdp.tokens import MAX_TOKEN, MOST, Tokens
 
 NAME = "lifecycle"
 CLIENT = "/v1/clients/{issuer}/{id}"
-END, REINSTATE = "/v1/lifecycle/end", "/v1/lifecycle/reinstate"
+END, REINSTATE, STATUS = "/v1/lifecycle/end", "/v1/lifecycle/reinstate", "/v1/lifecycle/status"
 Reason = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_REASON, pattern=r"^[^\x00-\x1f\x7f]+$"),
     Field(description="Why; it stands in the log for ever."),
 ]
+
+
+class TokenGiven(Strict):
+    """A token to be taken back (RFC 7009, section 2.1). It is sent to its server, and kept nowhere."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN, pattern=r"^[\x20-\x7e]+$")] = Field(
+        repr=False
+    )
+    token_type_hint: Label | None = None
 
 
 class LifecycleOrder(Strict):
@@ -39,6 +51,13 @@ class LifecycleOrder(Strict):
     grant: Identifier | None = None
     reason: Reason | None = Field(default=None, description="Needed, except for a dry run.")
     dry_run: bool = Field(default=False, description="Only tell what hangs on it, and would fall with it.")
+    tokens: list[TokenGiven] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST,
+        repr=False,
+        description="Tokens to be taken back at their server (RFC 7009), once the ending is in the log.",
+    )
 
     @field_validator("what", mode="before")
     @classmethod
@@ -52,11 +71,20 @@ class LifecycleOrder(Strict):
             raise ValueError(f"a {self.what.value} is named by {' and '.join(MEMBERS[self.what])}, and nothing else")
         if self.reason is None and not self.dry_run:
             raise ValueError("reason is needed: it stands in the log for ever")
+        if self.tokens and self.dry_run:
+            raise ValueError("tokens: a dry run takes none back")
         return self
 
     @property
     def name(self) -> Name:
         return Name(self.what, self.issuer, tuple(getattr(self, member) for member in MEMBERS[self.what]))
+
+
+class TokenTold(BaseModel):
+    """What came of a token; `observed`: the HTTP status, an error code, or a fault. `failed`: repeat the order."""
+
+    standing: Standing
+    observed: dict[str, int | str]
 
 
 class RevocationReply(BaseModel):
@@ -67,6 +95,47 @@ class RevocationReply(BaseModel):
     effect: Effect
     evidence: EvidenceReply
     repeated: Literal[True] | None = Field(default=None, description="it had ended, or begun anew, before")
+    tokens: list[TokenTold] | None = Field(default=None, description="in the order in which they were given")
+
+
+class StepTold(BaseModel):
+    """What was tried last about an ending; ids that are hidden for good are null."""
+
+    step: str
+    connector: str
+    standing: Standing
+    asked: str
+    observed: dict[str, Any]
+    attempts: int
+    time: str
+    what: What
+    issuer: str
+    client: str | None = None
+    subject: str | None = None
+    session: str | None = None
+    grant: str | None = None
+
+
+class UnconfirmedTold(BaseModel):
+    """An ending about which not all is done; `steps`: those that were tried."""
+
+    ending: int
+    ending_id: str
+    time: str
+    age_s: int
+    what: What
+    issuer: str
+    client: str | None = None
+    subject: str | None = None
+    session: str | None = None
+    grant: str | None = None
+    steps: list[StepTold]
+
+
+class StatusReply(BaseModel):
+    """The oldest 1,000 endings that are not settled, oldest first."""
+
+    unconfirmed: list[UnconfirmedTold]
 
 
 class SubjectTold(BaseModel):
@@ -121,20 +190,33 @@ class TreeReply(BaseModel):
 
 AskTree = Callable[[Name], Awaitable[dict[str, Any]]]
 """What hangs on a name. EvidenceUnavailable when the log cannot be read."""
+AskUnconfirmed = Callable[[], Awaitable[list[dict[str, Any]]]]
+"""The endings that are not settled, as StatusReply has them. EvidenceUnavailable as above."""
+
+
+_NOWHERE = "no [[servers]] of kind rfc7009 is configured for this issuer"
 
 
 class LifecycleDoor:
     """Bytes to order, receipt to bytes. For operators."""
 
     def __init__(
-        self, lifecycle: Lifecycle, callers: Callers, origin: str, tree: AskTree, note: Callable[[str, str, str], None]
+        self,
+        lifecycle: Lifecycle,
+        tokens: Tokens,
+        callers: Callers,
+        origin: str,
+        tree: AskTree,
+        unconfirmed: AskUnconfirmed,
+        note: Callable[[str, str, str], None],
     ) -> None:
-        self._lifecycle, self._callers, self._origin = lifecycle, callers, origin
-        self._tree, self._note = tree, note
+        self._lifecycle, self._tokens, self._callers, self._origin = lifecycle, tokens, callers, origin
+        self._tree, self._unconfirmed, self._note = tree, unconfirmed, note
 
     def routes(self) -> list[web.RouteDef]:
         posts = [web.post(END, self.end), web.post(REINSTATE, self.reinstate)]
-        return [*posts, web.get(CLIENT, self.get, allow_head=False), web.delete(CLIENT, self.delete)]
+        gets = [web.get(CLIENT, self.get, allow_head=False), web.get(STATUS, self.status, allow_head=False)]
+        return [*posts, *gets, web.delete(CLIENT, self.delete)]
 
     async def get(self, request: web.Request) -> web.Response:
         """What hangs on a client. 404: the log knows nothing of it."""
@@ -144,6 +226,14 @@ class LifecycleDoor:
         if not known:
             raise web.HTTPNotFound
         return _answer(told)
+
+    async def status(self, request: web.Request) -> web.Response:
+        """The endings about which not all is done yet."""
+        caller = self._operator(request)
+        self._note(caller.name, NAME, "status")
+        with suppress(EvidenceUnavailable):
+            return _answer({"unconfirmed": await self._unconfirmed()})
+        return _answer(None)
 
     async def end(self, request: web.Request) -> web.Response:
         """Answers once the ending is durable. 503: repeat it."""
@@ -184,13 +274,19 @@ class LifecycleDoor:
         order = Order(asked.name, effect, asked.reason or "", caller.name, request_id=request.get(REQUEST_ID_KEY))
         if self._lifecycle.hides(order):
             raise MalformedRequest([("/reason", "it stands in the log for ever, and must not hold the id")])
+        tokens = [Token(one.token, one.token_type_hint) for one in asked.tokens or ()]
+        if tokens and (effect is Effect.REINSTATED or not self._tokens.known(asked.issuer)):
+            where = "only an ending takes tokens back" if effect is Effect.REINSTATED else _NOWHERE
+            raise MalformedRequest([("/tokens", where)])
         try:
             done = await self._lifecycle(order)
+            came = await self._tokens(order.name, done.receipt, tokens) if tokens else []
         except NotEnded as error:
             return problem(409, str(error))
         except EvidenceUnavailable:
             return problem(503, "it is not known to be in the log: repeat it", headers={"Retry-After": "1"})
-        return _answer(self._reply(done))
+        told = [{"standing": one.standing.value, "observed": dict(one.seen)} for one in came]
+        return _answer({**self._reply(done), **({"tokens": told} if told else {})})
 
     async def _told(self, caller: AuthenticatedCaller, asked: LifecycleOrder) -> dict[str, Any] | None:
         """The tree; None: the log cannot be read now. Who looks is on record: it names people."""

@@ -57,11 +57,19 @@ def config_state(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The effective configuration, flat: `server.port` -> 8380, `callers.as.roles` -> [...]; URLs without logins."""
     flat: dict[str, Any] = {}
     for section, values in settings.items():
-        named = {v["name"]: v for v in values} if isinstance(values, (list, tuple)) else {"": values}
+        several = isinstance(values, (list, tuple))
+        named = {_named(v, number): v for number, v in enumerate(values)} if several else {"": values}
         for name, keys in named.items():
             for key, value in keys.items():
                 flat[".".join(part for part in (section, name, key) if part)] = value
     return {key: without_login(value) if isinstance(value, str) else value for key, value in flat.items()}
+
+
+def _named(table: Mapping[str, Any], number: int) -> str:
+    """What tells one of several tables of a section from the others."""
+    if "issuer" in table and "kind" in table:
+        return f"{table['issuer']}.{table['kind']}"
+    return str(table.get("name", number))
 
 
 def without_login(url: str) -> str:

@@ -6,8 +6,8 @@ import orjson
 
 MAX_ENTRY_BYTES = 32 * 1024
 LONG_NAME = 64
-FOUND_BY = ("decision_id", "jti_digest", "ended_digest")
-"""Members that lead to an entry from another one: the decision, the token, or what ended, that it is about."""
+FOUND_BY = ("decision_id", "jti_digest", "ended_digest", "ending_id")
+"""Members that lead to an entry from another one: the decision, the token, what ended, or the ending, it is about."""
 _EXACT = 2**53
 
 

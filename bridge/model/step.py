@@ -3,9 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 from bridge.model.ended import Name
+from bridge.model.entry import canonical
+from bridge.model.issued import TokenDigest
+
+ENDING_ID = "ending_id"
+"""The member by which what was done about an ending is found."""
+NOTICE, CLIENT, TOKENS, DOWNSTREAM = "notice", "client", "tokens", "downstream"
+ORDER: Mapping[str, int] = {NOTICE: 0, "consent": 1, "sessions": 1, TOKENS: 2, CLIENT: 3, DOWNSTREAM: 4}
+"""Kinds of steps, and which go first; those of one number go together. Others go with the tokens."""
+_PERSON = b"step"
+"""Tells these digests from any other under the same key."""
 
 
 class Standing(StrEnum):
@@ -30,6 +41,16 @@ class Step:
     name: Name
     more: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def rank(self) -> int:
+        """Steps of a lower one are tried first."""
+        return ORDER.get(self.kind, ORDER[TOKENS])
+
+    def digest(self, connector: str, digest: TokenDigest) -> str:
+        """As `Name.digest`, over the connector's kind, the step's, and the parts of its name."""
+        written = canonical([connector, self.kind, self.name.what, self.name.issuer, *self.name.ids])
+        return f"{digest.key_id}:{blake2b(written, key=digest.key, digest_size=32, person=_PERSON).hexdigest()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -41,3 +62,11 @@ class Observed:
     standing: Standing
     asked: str
     seen: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that shall be taken back (RFC 7009), with what kind it is, where that is told. It is never kept."""
+
+    value: str = field(repr=False)
+    hint: str | None = None

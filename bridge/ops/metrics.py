@@ -117,6 +117,12 @@ class Metrics:
         self._revocations = Counter(
             "issuance_revocations", "Endings and new beginnings, by what.", ["what", "effect"], registry=registry
         )
+        self._unconfirmed = Gauge(
+            "issuance_lifecycle_unconfirmed",
+            "Endings about which not all is done yet.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
         self._step = cache(self._steps.labels)
@@ -165,6 +171,9 @@ class Metrics:
 
     def revoked(self, what: str, effect: str) -> None:
         self._revocations.labels(what, effect).inc()
+
+    def unconfirmed(self, endings: int) -> None:
+        self._unconfirmed.set(endings)
 
     def published(self, entries: int) -> None:
         self._published.set(entries)

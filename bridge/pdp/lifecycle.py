@@ -35,6 +35,8 @@ class Order:
     caller: str
     door: str = DOOR
     request_id: str | None = None
+    caused_by: str | None = None
+    """The id of the ending that this one follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,8 @@ class Orders:
 
     def record(self, order: Order) -> Record:
         """To be handed to the log. What comes back for it is for `done`."""
-        at, name, kept = now_ms(), order.name, list[Disclosure]()
-        request = mask_pointers(name.request(), self._mask)
-        for member, one in _named(name):
-            if _covered(self._personal, member) and request[member] == one:
-                path = write_pointer(("request", member, "id"))
-                kept.append(Disclosure(path, os.urandom(SALT_BYTES), canonical(one["id"])))
-                request[member] = {"id": as_value(kept[-1].commitment)}
+        at, name = now_ms(), order.name
+        request, kept = self.hidden(name)
         entry: dict[str, Any] = {
             "v": 1,
             "kind": KIND,
@@ -82,7 +79,20 @@ class Orders:
         }
         if order.request_id is not None:
             entry["request_id"] = order.request_id
-        return Record(entry, disclosures=tuple(kept), finish=partial(_finish, entry, tuple(kept)))
+        if order.caused_by is not None:
+            entry["caused_by"] = order.caused_by
+        return Record(entry, disclosures=kept, finish=partial(_finish, entry, kept))
+
+    def hidden(self, name: Name) -> tuple[dict[str, Any], tuple[Disclosure, ...]]:
+        """The name as an entry may show it, and what its commitments hide."""
+        kept = list[Disclosure]()
+        request = mask_pointers(name.request(), self._mask)
+        for member, one in _named(name):
+            if _covered(self._personal, member) and request[member] == one:
+                path = write_pointer(("request", member, "id"))
+                kept.append(Disclosure(path, os.urandom(SALT_BYTES), canonical(one["id"])))
+                request[member] = {"id": as_value(kept[-1].commitment)}
+        return request, tuple(kept)
 
 
 def done(record: Record, receipt: Receipt) -> Done:

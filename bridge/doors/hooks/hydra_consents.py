@@ -7,7 +7,6 @@ change once it is given, so what was found is kept: each refresh asks for it aga
 import asyncio
 import ssl
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,8 +14,9 @@ import structlog
 
 from bridge import __version__
 from bridge.config.hooks import HydraSection
+from bridge.config.secret import read_secret
 from bridge.doors.hooks.hydra_body import Consent
-from bridge.errors import ConfigFault, MalformedRequest
+from bridge.errors import MalformedRequest
 from bridge.model import strict_json
 
 PATH = "/admin/oauth2/auth/sessions/consent"
@@ -35,7 +35,7 @@ class Consents:
         self._url, self._timeout_s = section.admin_url, section.admin_timeout_ms / 1000
         self._headers = {"Accept": "application/json", "User-Agent": f"issuance-bridge/{__version__}"}
         if section.admin_token_file:
-            token = _read_token(section.admin_token_file)
+            token = read_secret(section.admin_token_file, "hooks.hydra.admin_token_file")
             shown = {section.admin_header: token} if section.admin_header else {"Authorization": f"Bearer {token}"}
             self._headers.update(shown)
         self._tls: ssl.SSLContext | bool = ssl.create_default_context() if self._url.startswith("https") else True
@@ -121,14 +121,3 @@ def _consent(item: Any, key: tuple[str, str, str]) -> Consent | None:
         return Consent(scopes=scopes, audience=audience, consented_scopes=consented)
     except ValueError:
         return None
-
-
-def _read_token(file: str) -> str:
-    try:
-        token = Path(file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
-        raise ConfigFault(f"hooks.hydra.admin_token_file {file} cannot be read: {reason}") from None
-    if not token or not token.isprintable():
-        raise ConfigFault(f"hooks.hydra.admin_token_file {file} does not hold one line of text")
-    return token
