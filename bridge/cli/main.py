@@ -19,6 +19,7 @@ COMMANDS = {
     "subjects": "bridge.cli.lifecycle:subjects",
     "sessions": "bridge.cli.lifecycle:sessions",
     "delegations": "bridge.cli.lifecycle:delegations",
+    "lifecycle": "bridge.cli.lifecycle:lifecycle",
 }
 
 

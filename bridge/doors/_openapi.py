@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from bridge import __version__
 from bridge.doors import bundles, data_api, issued, lifecycle, native
+from bridge.doors._lifecycle import RevocationReply, StatusReply, TreeReply
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
@@ -90,20 +91,20 @@ _POSTS = (
         "end",
         "A client, a subject, a session, a delegation or a grant ends.",
         lifecycle.LifecycleOrder,
-        lifecycle.RevocationReply,
+        RevocationReply,
         "It is in the log, and from there on nothing is granted to it.",
         also=_UNKNOWN,
-        or_else=lifecycle.TreeReply,
+        or_else=TreeReply,
     ),
     _Post(
         lifecycle.REINSTATE,
         "reinstate",
         "A client, a subject or a delegation that ended begins anew.",
         lifecycle.LifecycleOrder,
-        lifecycle.RevocationReply,
+        RevocationReply,
         "It is in the log; nothing old comes back.",
         also={**_UNKNOWN, "409": "It has not ended, or never begins anew."},
-        or_else=lifecycle.TreeReply,
+        or_else=TreeReply,
     ),
     _authzen(
         authzen.EVALUATION_PATH, "evaluate", "Ask one AuthZEN tuple.", wire.EvaluationRequest, wire.EvaluationReply
@@ -197,7 +198,8 @@ def document() -> dict[str, Any]:
     """The document for everything that is served."""
     used: list[type[BaseModel]] = [
         Problem,
-        lifecycle.TreeReply,
+        TreeReply,
+        StatusReply,
         *(model for post in (*_POSTS, *_SEARCHES) for model in (post.asked, post.reply, post.error)),
     ]
     models = list(dict.fromkeys(used))
@@ -246,11 +248,28 @@ def document() -> dict[str, Any]:
                 },
             }
 
-        tree, usual = schemas[lifecycle.TreeReply], ("400", "401", "403", "421", "503")
-        either = {"anyOf": [schemas[lifecycle.RevocationReply], tree]}
+        tree, usual = schemas[TreeReply], ("400", "401", "403", "421", "503")
+        either = {"anyOf": [schemas[RevocationReply], tree]}
         return {
             "get": described("What hangs on a client.", "showClient", tree, (*usual, "404")),
             "delete": described("A client ends.", "deleteClient", either, usual, "reason", "dry_run"),
+        }
+
+    def on_status() -> dict[str, Any]:
+        good = {"schema": schemas[StatusReply]}
+        return {
+            "get": {
+                "summary": "The endings about which not all is done yet.",
+                "operationId": "showUnconfirmed",
+                "responses": {
+                    "200": {"description": "Those, oldest first.", "content": {"application/json": good}},
+                    **_refused(
+                        {**{c: _REFUSALS[c] for c in ("401", "403", "421")}, "503": "The log cannot be read now."},
+                        schemas[Problem],
+                        "application/problem+json",
+                    ),
+                },
+            }
         }
 
     return {
@@ -261,6 +280,7 @@ def document() -> dict[str, Any]:
             **{post.path: _described(post, schemas) for post in (*_POSTS, *_SEARCHES)},
             **{hook.path: _hooked(hook, schemas[Problem]) for hook in _HOOKS},
             lifecycle.CLIENT: on_client(),
+            lifecycle.STATUS: on_status(),
             metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False, may_lack=True),
             metadata.PATH + "/{path}": get(
                 "The same, of an identifier with a path.", "application/json", secured=False, named="path"

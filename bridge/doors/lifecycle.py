@@ -2,21 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from bridge.config.section import Label
 from bridge.doors._body import checked, parse_object, read_body
 from bridge.doors._callers import AuthenticatedCaller, Callers
 from bridge.doors._middleware import REQUEST_ID_KEY
 from bridge.doors._problem import problem
-from bridge.doors.native import EvidenceReply, evidence_json
+from bridge.doors.native import evidence_json
 from bridge.errors import EvidenceUnavailable, MalformedRequest, NotEnded
 from bridge.model.ended import MEMBERS, Effect, Name, What
 from bridge.model.issuance import Identifier, Strict
-from bridge.model.step import Standing, Token
+from bridge.model.step import Token
 from bridge.pdp.gather import encode
 from bridge.pdp.lifecycle import MAX_REASON, Done, Lifecycle, Order
 from bridge.pdp.tokens import MAX_TOKEN, MOST, Tokens
@@ -78,114 +78,6 @@ class LifecycleOrder(Strict):
     @property
     def name(self) -> Name:
         return Name(self.what, self.issuer, tuple(getattr(self, member) for member in MEMBERS[self.what]))
-
-
-class TokenTold(BaseModel):
-    """What came of a token; `observed`: the HTTP status, an error code, or a fault. `failed`: repeat the order."""
-
-    standing: Standing
-    observed: dict[str, int | str]
-
-
-class RevocationReply(BaseModel):
-    """It is in the log, and from there on nothing is granted to what ended."""
-
-    id: str
-    what: What
-    effect: Effect
-    evidence: EvidenceReply
-    repeated: Literal[True] | None = Field(default=None, description="it had ended, or begun anew, before")
-    tokens: list[TokenTold] | None = Field(default=None, description="in the order in which they were given")
-
-
-class StepTold(BaseModel):
-    """What was tried last about an ending; ids that are hidden for good are null."""
-
-    step: str
-    connector: str
-    standing: Standing
-    asked: str
-    observed: dict[str, Any]
-    attempts: int
-    time: str
-    what: What
-    issuer: str
-    client: str | None = None
-    subject: str | None = None
-    session: str | None = None
-    grant: str | None = None
-
-
-class UnconfirmedTold(BaseModel):
-    """An ending about which not all is done; `steps`: those that were tried."""
-
-    ending: int
-    ending_id: str
-    time: str
-    age_s: int
-    what: What
-    issuer: str
-    client: str | None = None
-    subject: str | None = None
-    session: str | None = None
-    grant: str | None = None
-    steps: list[StepTold]
-
-
-class StatusReply(BaseModel):
-    """The oldest 1,000 endings that are not settled, oldest first."""
-
-    unconfirmed: list[UnconfirmedTold]
-
-
-class SubjectTold(BaseModel):
-    """Whose the delegation is."""
-
-    type: str
-    id: str
-
-
-class EndedTold(BaseModel):
-    """That it has ended, or what it hangs on: by the entry at `index`."""
-
-    what: What
-    index: int
-    time: str
-
-
-class DelegationTold(BaseModel):
-    """What was granted to a client for a subject; times in RFC 3339."""
-
-    issuer: str
-    client: str
-    subject: SubjectTold
-    scopes: list[str]
-    actors: list[str] | None = None
-    sessions: list[str] | None = None
-    grants: list[str] | None = None
-    granted: int
-    first: str
-    last: str
-    minted: int = Field(description="tokens that were reported")
-    live_until: str | None = Field(default=None, description="the latest expiry that was reported")
-    ended: EndedTold | None = None
-    exchanged: "list[DelegationTold] | None" = Field(default=None, description="tokens exchanged for these")
-
-
-class TreeReply(BaseModel):
-    """What hangs on a client, or on what would end; `exchanged`: for tokens of others whose chain names it."""
-
-    what: What
-    issuer: str
-    client: dict[str, str] | None = None
-    subject: dict[str, str] | None = None
-    session: dict[str, str] | None = None
-    grant: dict[str, str] | None = None
-    registered: str | None = Field(default=None, description="when it was imported last")
-    ended: EndedTold | None = None
-    delegations: list[DelegationTold]
-    exchanged: list[DelegationTold]
-    more: Literal[True] | None = Field(default=None, description="there are more than 1,000")
 
 
 AskTree = Callable[[Name], Awaitable[dict[str, Any]]]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from bridge.model.ended import Name
-from bridge.model.step import TOKENS, Observed, Standing, Step, Token
+from bridge.model.step import TOKENS, Observed, Step, Token
 from bridge.pdp.lifecycle import DOOR
 from bridge.pdp.prove import durable
 from bridge.pdp.steps import StepEntries
@@ -54,8 +54,3 @@ def token_records(
         entries.step(at, step, connector, one, 1, door=door, more={"token": number, "tokens": len(found)})
         for number, one in enumerate(found, 1)
     ]
-
-
-def all_taken(found: Sequence[Observed]) -> bool:
-    """Whether none of them must be tried again."""
-    return all(one.standing is not Standing.FAILED for one in found)

@@ -68,7 +68,7 @@ def write_config(folder: Path, policies: Path | None = None, **sections: Any) ->
         "evidence": {"path": str(folder / "evidence")},
         "log": {"format": "json"},
     }
-    tables = {name: sections.pop(name, ()) for name in ("callers", "sources")}
+    tables = {name: sections.pop(name, ()) for name in ("callers", "sources", "servers")}
     lines: list[str] = []
     for section in (*base, *(name for name in sections if name not in base)):
         lines.append(f"[{section}]")

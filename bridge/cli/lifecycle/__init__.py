@@ -1,4 +1,4 @@
-"""`clients`, `subjects`, `sessions`, `delegations`: who may act for whom, and what ends; beside a bridge that runs."""
+"""`clients`, `subjects`, `sessions`, `delegations`, `lifecycle`: who may act for whom, and what ends."""
 
 import click
 
@@ -39,3 +39,8 @@ def sessions() -> None:
 @click.group(cls=Commands, places=_DELEGATIONS)
 def delegations() -> None:
     """Take back what a subject lets a client do, or one grant."""
+
+
+@click.group(cls=Commands, places={"status": "bridge.cli.lifecycle.status:status"})
+def lifecycle() -> None:
+    """What follows an ending."""

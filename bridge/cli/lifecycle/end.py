@@ -3,7 +3,6 @@
 import getpass
 import os
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.cli.lifecycle.place import issuer_of, tree
 from bridge.cli.lifecycle.show import print_tree
+from bridge.cli.lifecycle.tokens import Taking
+from bridge.cli.lifecycle.writing import commit, orders_of
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
 from bridge.errors import NotEnded
-from bridge.evidence.keys import token_digest
-from bridge.evidence.store import SqliteStore
-from bridge.model.authzen import with_copies
 from bridge.model.ended import Effect, Name, What
 from bridge.model.issuance import Identifier
-from bridge.model.mask import parse_pointer
-from bridge.pdp.lifecycle import CLI, MAX_REASON, Done, Order, Orders, done
+from bridge.model.step import Standing
+from bridge.pdp.lifecycle import CLI, MAX_REASON, Done, Order, done
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
@@ -84,9 +82,14 @@ def end_session(*, session: str, **given: Any) -> None:
 @click.option("--client", help="The client, with --subject.")
 @click.option("--subject", help="Who had let it act.")
 @click.option("--grant", help="Instead of both: one grant, for good.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Tokens to be taken back at their server (RFC 7009), one a line.",
+)
 @_options
 def revoke_delegation(*, client: str | None, subject: str | None, grant: str | None, **given: Any) -> None:
-    """Take back what a subject lets a client do, or one grant."""
+    """Take back what a subject lets a client do, or one grant; exit code 1 when a token could not be taken back."""
     if grant is not None and client is None and subject is None:
         _do(What.GRANT, Effect.ENDED, (grant,), **given)
     elif grant is None and client is not None and subject is not None:
@@ -115,6 +118,7 @@ def _do(
     by: str | None,
     dry_run: bool,
     as_json: bool,
+    token_file: Path | None = None,
 ) -> None:
     settings = load_settings(config)
     name = Name(what, issuer_of(settings, issuer), ids)
@@ -127,39 +131,45 @@ def _do(
             ) from None
     with tree(settings) as found:  # there must be a log, and it must be readable, before anything is written
         told = found.of(name) if dry_run else {}
+    taking = None if token_file is None else Taking(settings, name, token_file, dry_run=dry_run)
     if dry_run:
         print_tree(told, as_json=as_json)
         return
-    by = by or user_name()
+    try:
+        made = _written(settings, _order(name, effect, reason, by or user_name()))
+    except NotEnded as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(1) from None
+    came = [] if taking is None else taking(made)
+    index, entry = made.receipt.index, made.receipt.entry
+    if as_json:
+        told = {"id": entry["id"], "index": index, "what": entry["what"], "effect": entry["effect"]}
+        told |= {"repeated": made.repeated, **({"tokens": came} if came else {})}
+        click.echo(orjson.dumps(told).decode())
+    else:
+        before = ", since before" if made.repeated else ""
+        click.echo(f"{entry['what']} {entry['effect']}: entry {index}, {entry['time']}{before}")
+        for number, one in enumerate(came, 1):
+            seen = " ".join(f"{member}={value}" for member, value in one["observed"].items())
+            click.echo(f"token {number}: {one['standing']} ({seen})")
+    if any(one["standing"] == Standing.FAILED for one in came):
+        raise click.exceptions.Exit(1)
+
+
+def _order(name: Name, effect: Effect, reason: str | None, by: str) -> Order:
     if not reason or len(reason) > MAX_REASON or not reason.isprintable():
         raise click.UsageError(f"--reason is needed: one line of at most {MAX_REASON} characters, for the log")
     if len(by) > MAX_REASON or not by.isprintable():
         raise click.UsageError(f"--by: one line of at most {MAX_REASON} characters")
-    try:
-        made = _written(settings, Order(name, effect, reason, by, CLI))
-    except NotEnded as error:
-        click.echo(str(error), err=True)
-        raise click.exceptions.Exit(1) from None
-    index, entry = made.receipt.index, made.receipt.entry
-    if as_json:
-        told = {"id": entry["id"], "index": index, "what": entry["what"], "effect": entry["effect"]}
-        click.echo(orjson.dumps({**told, "repeated": made.repeated}).decode())
-    else:
-        before = ", since before" if made.repeated else ""
-        click.echo(f"{entry['what']} {entry['effect']}: entry {index}, {entry['time']}{before}")
+    return Order(name, effect, reason, by, CLI)
 
 
 def _written(settings: Settings, order: Order) -> Done:
-    evidence = settings.evidence
-    hidden = with_copies(map(parse_pointer, evidence.mask)), with_copies(map(parse_pointer, evidence.personal))
-    folder = Path(evidence.path)
-    orders = Orders(token_digest(folder), *hidden)
+    orders = orders_of(settings)
     if orders.hides(order):
         raise click.UsageError("--reason and --by stand in the log for ever, and must not hold the id")
     record = orders.record(order)
-    with closing(SqliteStore(folder, f"{evidence.instance}/lifecycle-{os.urandom(4).hex()}", beside=True)) as store:
-        store.open()
-        (receipt,) = store.commit([record])
+    (receipt,) = commit(settings, [record])
     return done(record, receipt)
 
 

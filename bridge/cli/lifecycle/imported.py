@@ -1,7 +1,5 @@
 """`clients import`: clients that an authorization server knows, so that those that never asked are seen, too."""
 
-import os
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge.cli.lifecycle.end import user_name
 from bridge.cli.lifecycle.place import issuer_of, tree
+from bridge.cli.lifecycle.writing import commit
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import load_settings
 from bridge.errors import MalformedRequest
-from bridge.evidence.store import SqliteStore
 from bridge.model import strict_json
 from bridge.model.authzen import with_copies
 from bridge.model.ended import REGISTERED
@@ -57,10 +55,7 @@ def import_clients(config: Path | None, *, file: Path, issuer: str | None, by: s
         Record({**head, **about, "id": uuid7(now_ms()), "part": number, "clients": part})
         for number, part in enumerate(parts, 1)
     ]
-    folder, instance = Path(evidence.path), f"{evidence.instance}/lifecycle-{os.urandom(4).hex()}"
-    with closing(SqliteStore(folder, instance, beside=True)) as store:
-        store.open()
-        store.commit(records)
+    commit(settings, records)
     click.echo(orjson.dumps({"clients": len(ids)}).decode() if as_json else f"{len(ids)} clients")
 
 
