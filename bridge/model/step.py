@@ -12,6 +12,8 @@ from bridge.model.issued import TokenDigest
 
 ENDING_ID = "ending_id"
 """The member by which what was done about an ending is found."""
+TOKEN = "token"  # noqa: S105 - a number
+"""The member that tells which one of several tokens an entry is about."""
 NOTICE, CLIENT, TOKENS, DOWNSTREAM = "notice", "client", "tokens", "downstream"
 ORDER: Mapping[str, int] = {NOTICE: 0, "consent": 1, "sessions": 1, TOKENS: 2, CLIENT: 3, DOWNSTREAM: 4}
 """Kinds of steps, and which go first; those of one number go together. Others go with the tokens."""

@@ -1,13 +1,15 @@
 """What was done about an ending becomes entries of kind `revocation`: one for each step, and one when all is done."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from bridge.model.commitment import Disclosure
 from bridge.model.ended import KIND, Effect, Name
 from bridge.model.entry import canonical, exact
 from bridge.model.issued import TokenDigest
-from bridge.model.step import ENDING_ID, Observed, Standing, Step
+from bridge.model.step import ENDING_ID, TOKEN, Observed, Standing, Step
 from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.pdp.lifecycle import Orders
 from bridge.ports import Lookup, Receipt, Record
@@ -39,7 +41,10 @@ class StepEntries:
         door: str = SAGA,
         more: Mapping[str, Any] | None = None,
     ) -> Record:
-        """Of one attempt. `ending`: index and id of its entry; `attempts`: so far, this one among them."""
+        """Of one attempt. `ending`: index and id of its entry; `attempts`: so far, this one among them.
+
+        Nothing but what became of tokens is written about an ending that is settled: the receipt is that entry's then.
+        """
         request, kept = self._orders.hidden(step.name)
         seen = exact(dict(observed.seen))
         entry = {
@@ -55,10 +60,10 @@ class StepEntries:
             "attempts": attempts,
             **(more or {}),
         }
-        return Record(entry, disclosures=kept)
+        return _unless_settled(entry, kept)
 
     def settled(self, ending: tuple[int, str], name: Name | None, standing: Standing, steps: int) -> Record:
-        """The last entry about an ending. Where it stands already, that one is its receipt."""
+        """The last entry about an ending, which is written once."""
         request, kept = ({}, ()) if name is None else self._orders.hidden(name)
         entry = {
             **_head(ending, Effect.SETTLED, SAGA),
@@ -66,7 +71,7 @@ class StepEntries:
             "standing": standing.value,
             "steps": steps,
         }
-        return Record(entry, disclosures=kept, finish=partial(_once, Record(entry, disclosures=kept)))
+        return _unless_settled(entry, kept)
 
 
 def _head(ending: tuple[int, str], effect: Effect, door: str) -> dict[str, Any]:
@@ -75,7 +80,15 @@ def _head(ending: tuple[int, str], effect: Effect, door: str) -> dict[str, Any]:
     return {**head, "ending": ending[0], ENDING_ID: ending[1]}
 
 
-def _once(record: Record, log: Lookup) -> Record | Receipt:
-    """ports.Finish."""
-    told = log.newest(KIND, ENDING_ID, [record.entry[ENDING_ID]])
+def _unless_settled(entry: dict[str, Any], kept: tuple[Disclosure, ...]) -> Record:
+    record = Record(entry, disclosures=kept)
+    return record if TOKEN in entry else replace(record, finish=partial(_finish, record))
+
+
+def _finish(record: Record, log: Lookup) -> Record | Receipt:
+    """ports.Finish. Only entries about tokens may stand after the last one."""
+    ending_id = record.entry[ENDING_ID]
+    told = log.newest(KIND, ENDING_ID, [ending_id])
+    if told and TOKEN in told[0].entry:
+        told = log.about(KIND, ENDING_ID, ending_id)
     return next((one for one in told if one.entry["effect"] == Effect.SETTLED), record)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from bridge.model.ended import Name
-from bridge.model.step import TOKENS, Observed, Step, Token
+from bridge.model.step import TOKEN, TOKENS, Observed, Step, Token
 from bridge.pdp.lifecycle import DOOR
 from bridge.pdp.prove import durable
 from bridge.pdp.steps import StepEntries
@@ -51,6 +51,6 @@ def token_records(
     """An entry for each token: which it was of so many, and never the token."""
     at, step = (ending.index, ending.entry["id"]), Step(TOKENS, name)
     return [
-        entries.step(at, step, connector, one, 1, door=door, more={"token": number, "tokens": len(found)})
+        entries.step(at, step, connector, one, 1, door=door, more={TOKEN: number, "tokens": len(found)})
         for number, one in enumerate(found, 1)
     ]

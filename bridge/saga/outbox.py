@@ -14,7 +14,7 @@ from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.model.ended import DIGEST, KIND, MEMBERS, Effect, Name, What
 from bridge.model.issued import TokenDigest
-from bridge.model.step import ENDING_ID
+from bridge.model.step import ENDING_ID, TOKEN
 
 MOST_STEPS = 10_000
 """Entries about one ending that are looked at, the newest: more steps than that are not done."""
@@ -100,7 +100,7 @@ def _steps(reader: LogReader, ending_id: str) -> dict[str, dict[str, Any]] | Non
         entry = one.entry
         if entry["effect"] == Effect.SETTLED:
             return None
-        if "token" not in entry and entry["step_digest"] not in found:
+        if TOKEN not in entry and entry["step_digest"] not in found:
             found[entry["step_digest"]] = revealed(reader, one)
     return dict(reversed(found.items()))
 

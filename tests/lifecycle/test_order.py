@@ -143,7 +143,8 @@ def test_with_two_workers_under_load_and_kills_no_entry_grants_to_what_ended(tmp
     assert_dense(log)
     decided = [row.entry for row in log if row.entry["kind"] == "decision"]
     assert len(decided) >= DECISIONS
-    assert {row.index for row in log if row.entry["kind"] == KIND} == {one["evidence"]["index"] for one in told}
+    endings = {row.index for row in log if row.entry["kind"] == KIND and row.entry["effect"] == "ended"}
+    assert endings == {one["evidence"]["index"] for one in told}
     assert len({one["evidence"]["index"] for one in told}) == ENDINGS
     refused = [entry for entry in decided if "ended" in entry]
     assert min(len(refused), len(decided) - len(refused)) > DECISIONS // 20  # it did matter, both ways

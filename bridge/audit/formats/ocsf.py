@@ -37,7 +37,10 @@ _OTHER = 99
 _PREFIX: Final = "issuance.scope_prefix["
 _DECISIONS: Final = {"allow": "allowed", "deny": "denied", "conditional": "conditional"}
 _GRAVE: Final = frozenset({"break_glass", "fail_closed", "policy_error"})
-_SHOWN: Final = ("outcome", "granted_scopes", "require", "exceptions", "violations", "decision_id")
+_SHOWN: Final = (
+    *("outcome", "granted_scopes", "require", "exceptions", "violations", "decision_id"),
+    *("effect", "what", "ending_id", "step", "standing", "attempts"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ def line(row: Row, version: str = VERSION) -> bytes:
 
 def _severity(told: _Kind, entry: dict[str, Any]) -> int:
     """At least medium on an exception path; high where nothing but a person's word, or a fault, made the decision."""
+    if entry.get("standing") == "failed":
+        return max(told.severity, _MEDIUM)
     paths = {exception.get("path") for exception in entry.get("exceptions", ())}
     if paths & _GRAVE or entry.get("violations"):
         return max(told.severity, _HIGH)

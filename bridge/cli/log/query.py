@@ -83,7 +83,7 @@ def _marks(entry: dict[str, Any]) -> str:
 def _line(one: Found) -> str:
     entry = one.entry
     request = entry.get("request", {})
-    asked = sorted({*scopes_of(entry).items(), *_tuples(entry)})
+    asked = sorted({*scopes_of(entry).items(), *_tuples(entry), *_done(entry)})
     scopes = " ".join(f"{word(name)}={outcome}" for name, outcome in asked)
     violations = entry.get("violations")
     mark = "!" if entry.get("exceptions") or violations or one.overruled else " "
@@ -102,6 +102,12 @@ def _tuples(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
         action = one.get("action")
         name = action.get("name") if isinstance(action, dict) else None
         yield name if isinstance(name, str) else "-", answer["outcome"]
+
+
+def _done(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was done about an ending, and how it stands."""
+    if "standing" in entry:
+        yield entry.get("step", "all"), entry["standing"]
 
 
 def word(text: str) -> str:
