@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import CallerSection, Settings
 from bridge.config.sources import SourceSection
 from bridge.ops.metrics import Metrics
@@ -66,10 +67,13 @@ def test_every_member_of_a_caller_is_described() -> None:
     assert all(f"`{role}`" in described["roles"][1] for role in get_args(roles))
 
 
-def test_every_member_of_a_source_is_described_with_its_default() -> None:
-    described = table_after("## Sources")
-    assert described.keys() == SourceSection.model_fields.keys()
-    for name, field in SourceSection.model_fields.items():
+@pytest.mark.parametrize(
+    ("heading", "section"), [("## Sources", SourceSection), ("## Authorization servers", AuthorizationServerSection)]
+)
+def test_every_member_of_a_table_is_described_with_its_default(heading: str, section: type[BaseModel]) -> None:
+    described = table_after(heading)
+    assert described.keys() == section.model_fields.keys()
+    for name, field in section.model_fields.items():
         shown = described[name][0]
         if field.is_required():
             assert shown == "needed", name
@@ -78,7 +82,11 @@ def test_every_member_of_a_source_is_described_with_its_default() -> None:
 
 
 def test_no_section_is_forgotten() -> None:
-    assert {name for name in SECTIONS if "." not in name} | {"callers", "sources"} == Settings.model_fields.keys()
+    assert {name for name in SECTIONS if "." not in name} | {
+        "callers",
+        "sources",
+        "servers",
+    } == Settings.model_fields.keys()
     assert set(re.findall(r"^### `\[([\w.]+)\]`$", PAGE, re.MULTILINE)) == SECTIONS.keys()
 
 
