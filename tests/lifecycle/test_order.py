@@ -36,7 +36,7 @@ def granted_after_its_ending(log: list[Row], digest: TokenDigest) -> list[int]:
     found = []
     for row in log:
         entry = row.entry
-        if entry["kind"] == KIND:
+        if entry["kind"] == KIND and DIGEST in entry:
             ended.add(entry[DIGEST])
         elif entry["kind"] == "decision" and entry["outcome"] != "deny":
             request = entry["request"]
