@@ -34,7 +34,7 @@ from bridge.ops.metrics import Metrics
 from bridge.policy.load import load
 from bridge.policy.opa import find_opa, require_version
 from bridge.policy.served import signer_of, verifier_of
-from bridge.registry import DOOR_NAMES, ENGINES, SOURCES
+from bridge.registry import DOOR_NAMES, ENGINES, SOURCES, connectors_of
 from bridge.server import publisher_of, tls_context
 
 PROBE = "issuance-bridge-check"
@@ -83,6 +83,7 @@ def _check_all(settings: Settings, report: Report) -> None:
             text = f"caller {caller.name!r} may use the door {door!r}, which there is not; there are {there_are}"
             report.add("callers", "warn", text)
     _check_personal(settings, report)
+    _check_servers(settings, report)
     if _try(report, "tls", lambda: tls_context(settings)) is not None:
         report.add("tls", "good", "certificate and key fit")
     opa = _try(report, "opa", lambda: find_opa(settings.engine.opa))
@@ -113,6 +114,16 @@ def _check_metadata(settings: Settings, report: Report) -> None:
         )
     elif settings.authzen.metadata_key and _try(report, "metadata", lambda: MetadataDoor(settings.authzen)) is not None:
         report.add("metadata", "good", "its key can sign")
+
+
+def _check_servers(settings: Settings, report: Report) -> None:
+    """Where something is done about endings: its secrets are there, and somebody asks for it."""
+    if not settings.servers or _try(report, "servers", lambda: connectors_of(settings)) is None:
+        return
+    report.add("servers", "good", f"{len(settings.servers)} configured; they are not asked here")
+    callers = {caller.issuer or caller.name for caller in settings.callers}
+    for issuer in sorted({server.issuer for server in settings.servers} - callers if settings.callers else ()):
+        report.add("servers", "warn", f"{issuer!r} is no caller's issuer, so that nothing is granted or ends there")
 
 
 def _check_personal(settings: Settings, report: Report) -> None:

@@ -65,6 +65,11 @@ def delete(bridge: RunningBridge, client: str, issuer: str = ISSUER, **options: 
     return bridge.client.delete(path, **{"params": {"reason": "a test"}, "headers": OPS, **options})
 
 
+def ordered(bridge: RunningBridge) -> int:
+    """How many entries there are that somebody asked for: not what follows endings."""
+    return sum(entry.get("door") != "saga" for entry in bridge.entries())
+
+
 def at(bridge: RunningBridge, reply: dict[str, Any]) -> dict[str, Any]:
     """The entry that a reply names by its index."""
     with reading(bridge.evidence) as reader:
@@ -323,12 +328,12 @@ def test_the_tree_of_a_client_and_what_would_fall(bridge: RunningBridge) -> None
     (delegation,) = told["delegations"]
     assert (delegation["subject"], delegation["sessions"]) == ({"type": "user", "id": subject}, ["s"])
     assert [one["client"] for one in delegation["exchanged"]] == [api]
-    before = len(bridge.entries())
+    before = ordered(bridge)
     assert delete(bridge, client, params={"dry_run": "true"}).json() == told
     whole = {"what": "delegation", "issuer": ISSUER, "client": client, "subject": subject, "dry_run": True}
     falls = bridge.client.post("/v1/lifecycle/end", json=whole, headers=OPS).json()
     assert falls["delegations"] == told["delegations"]
-    assert len(bridge.entries()) == before
+    assert ordered(bridge) == before
     assert granted(bridge, user(client, subject))
     index = delete(bridge, client).json()["evidence"]["index"]
     told = show(bridge, client)

@@ -82,11 +82,8 @@ def test_every_member_of_a_table_is_described_with_its_default(heading: str, sec
 
 
 def test_no_section_is_forgotten() -> None:
-    assert {name for name in SECTIONS if "." not in name} | {
-        "callers",
-        "sources",
-        "servers",
-    } == Settings.model_fields.keys()
+    lists = {"callers", "sources", "servers"}
+    assert {name for name in SECTIONS if "." not in name} | lists == Settings.model_fields.keys()
     assert set(re.findall(r"^### `\[([\w.]+)\]`$", PAGE, re.MULTILINE)) == SECTIONS.keys()
 
 

@@ -161,7 +161,8 @@ async def test_a_server_that_is_down_alarms_and_is_asked_again(tmp_path: Path, s
             assert bridge.bridge.warnings() == []
             assert len(await alarmed()) == 1
             assert "alice" not in str(logged)
-            assert server.of("DELETE")[-1] == "client"  # it waited for the notice
+            deleted = server.of("DELETE")
+            assert "notice" not in deleted[deleted.index("client") :]  # it waited for that
             result = CliRunner().invoke(cli, [*command, "--json"])
             assert (result.exit_code, result.output) == (0, "")
 
@@ -273,3 +274,17 @@ def test_a_kind_stands_once_for_an_issuer(tmp_path: Path) -> None:
     one = {"issuer": ISSUER, "kind": "hydra", "admin_url": "http://127.0.0.1:4445"}
     with pytest.raises(Exception, match="once"):
         load_settings(write_config(tmp_path, servers=[one, one]))
+
+
+def test_check_tells_of_a_server_that_nobody_asks_for(tmp_path: Path) -> None:
+    one = {
+        "issuer": "https://typo.example",
+        "kind": "rfc7009",
+        "client_id": "a",
+        "revocation_url": "http://127.0.0.1:1",
+    }
+    lacking = {**one, "client_secret_file": "nowhere"}
+    for server, state, text in ((one, "warn", "typo.example"), (lacking, "bad", "nowhere")):
+        file = write_config(tmp_path, callers=[caller("as", issuer=ISSUER)], servers=[server])
+        lines = map(json.loads, CliRunner().invoke(cli, ["check", "--json", "--config", str(file)]).stdout.splitlines())
+        assert [one for one in lines if one["check"] == "servers" and one["state"] == state and text in one["text"]]

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.saga.server import Server, served
@@ -94,7 +95,7 @@ def test_of_two_workers_one_does_it_and_another_takes_over(tmp_path: Path) -> No
             try:
                 end(bridge, "c")
                 break
-            except OSError:
+            except httpx.TransportError:
                 time.sleep(0.1)
         wait_until(lambda: len(of(bridge, "settled")) == 3, 20)
         assert {one["standing"] for one in of(bridge, "settled")} == {"confirmed"}

@@ -132,7 +132,7 @@ def plan(*kinds: str) -> list[Step]:
 FAULTS = st.lists(st.sampled_from(["500", "503", "defect"]), max_size=3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_whatever_fails_and_wherever_it_is_broken_off_it_settles_once(data: st.DataObject) -> None:
     kinds = data.draw(st.permutations(["notice", "consent", "sessions", "tokens", "client"]))
