@@ -21,9 +21,9 @@ from bridge.config.hooks import HydraSection
 from bridge.doors.hooks.door import HookDoor
 from bridge.doors.hooks.hydra import HydraHook
 from bridge.doors.hooks.hydra_body import MARKER
-from bridge.doors.hooks.hydra_consents import MAX_ANSWER_BYTES, Consents
-from bridge.doors.hooks.hydra_consents import PATH as CONSENTS
+from bridge.doors.hooks.hydra_consents import Consents
 from bridge.errors import ConfigFault, EngineUnavailable, EvidenceUnavailable
+from bridge.hydra.admin import CONSENTS, MAX_ANSWER_BYTES
 from tests.hooks.recorded import RECORDED, captured
 from tests.support.bridge import LocalBridge, local_bridge
 from tests.support.policies import POLICIES, write_policies

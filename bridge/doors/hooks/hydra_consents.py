@@ -5,24 +5,16 @@ change once it is given, so what was found is kept: each refresh asks for it aga
 """
 
 import asyncio
-import ssl
 from collections import OrderedDict
 from typing import Any
 
-import aiohttp
 import structlog
 
-from bridge import __version__
 from bridge.config.hooks import HydraSection
-from bridge.config.secret import read_secret
 from bridge.doors.hooks.hydra_body import Consent
-from bridge.errors import MalformedRequest
-from bridge.model import strict_json
+from bridge.hydra.admin import CONSENTS, HydraAdmin, NoAnswer
 
-PATH = "/admin/oauth2/auth/sessions/consent"
 MAX_KEPT = 10_000
-MAX_ANSWER_BYTES = 2 * 1024 * 1024
-MAX_DEPTH = 32
 PAGE = 50
 AT_A_TIME = 64
 log = structlog.get_logger(__name__)
@@ -32,13 +24,13 @@ class Consents:
     """By subject, client and challenge. Never raises for a fault of Hydra: then the consent is not found."""
 
     def __init__(self, section: HydraSection) -> None:
-        self._url, self._timeout_s = section.admin_url, section.admin_timeout_ms / 1000
-        self._headers = {"Accept": "application/json", "User-Agent": f"issuance-bridge/{__version__}"}
-        if section.admin_token_file:
-            token = read_secret(section.admin_token_file, "hooks.hydra.admin_token_file")
-            shown = {section.admin_header: token} if section.admin_header else {"Authorization": f"Bearer {token}"}
-            self._headers.update(shown)
-        self._tls: ssl.SSLContext | bool = ssl.create_default_context() if self._url.startswith("https") else True
+        timeout_s = section.admin_timeout_ms / 1000
+        self._timeout_s = timeout_s
+        self._admin: HydraAdmin | None = None
+        if section.admin_url:
+            self._admin = HydraAdmin(
+                section.admin_url, section.admin_token_file, section.admin_header, timeout_s, "hooks.hydra"
+            )
         self._kept: OrderedDict[tuple[str, str, str], Consent] = OrderedDict()
         self._places = asyncio.Semaphore(AT_A_TIME)
         self._failing = False
@@ -49,13 +41,14 @@ class Consents:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        if not (self._url and subject and challenge):
+        if not (self._admin and subject and challenge):
             return None
+        query = {"subject": subject, **({"login_session_id": login_session} if login_session else {})}
         try:
             async with asyncio.timeout(self._timeout_s), self._places:
-                listed = await self._list(subject, login_session)
-        except (TimeoutError, aiohttp.ClientError, OSError, MalformedRequest, _NoAnswerError) as error:
-            self._note(type(error).__name__ if not isinstance(error, _NoAnswerError) else str(error))
+                listed = (await self._admin.page(CONSENTS, query, PAGE)).value
+        except (TimeoutError, NoAnswer) as error:
+            self._note(str(error) or "it does not answer in time")
             return None
         self._note(None)
         found = [one for item in listed if (one := _consent(item, key)) is not None]
@@ -66,27 +59,6 @@ class Consents:
             self._kept.popitem(last=False)
         return found[0]
 
-    async def _list(self, subject: str, login_session: str | None) -> list[Any]:
-        query = {"subject": subject, "page_size": str(PAGE)}
-        if login_session:
-            query["login_session_id"] = login_session
-        connector = aiohttp.TCPConnector(ssl=self._tls, limit=1, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
-            session.get(self._url + PATH, params=query, headers=self._headers, allow_redirects=False) as response,
-        ):
-            if response.status != 200:
-                raise _NoAnswerError(f"it answers with status {response.status}")
-            raw = bytearray()
-            async for part in response.content.iter_any():
-                raw += part
-                if len(raw) > MAX_ANSWER_BYTES:
-                    raise _NoAnswerError(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
-        listed = strict_json.loads(bytes(raw), max_depth=MAX_DEPTH)
-        if not isinstance(listed, list):
-            raise _NoAnswerError("its answer is no list")
-        return listed
-
     def _note(self, failure: str | None) -> None:
         """Tells the operator once, until it changes."""
         if failure is not None and not self._failing:
@@ -94,10 +66,6 @@ class Consents:
         elif failure is None and self._failing:
             log.info("hydra_admin_recovered")
         self._failing = failure is not None
-
-
-class _NoAnswerError(Exception):
-    """The admin API gave no list; the text holds nothing of it."""
 
 
 def _consent(item: Any, key: tuple[str, str, str]) -> Consent | None:
