@@ -85,7 +85,7 @@ class HydraAdmin:
             offset += PAGE
             # A page whose consents have all expired is empty, and tells no number.
             total = total if answer.total is None else answer.total
-            if answer.total is None and answer.value:
+            if answer.total is None and (answer.value or counted):
                 raise NoAnswer("it does not tell how long its list is", "no total")
             if total > MAX_ITEMS or len(answer.value) > PAGE:
                 raise NoAnswer(f"its list is longer than {MAX_ITEMS} items", "too long")
