@@ -21,13 +21,12 @@ from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import REGISTER
 from bridge.model.commitment import MEMBER
-from bridge.model.ended import DIGEST, KIND, REGISTERED, issuers_of, parties
+from bridge.model.ended import DIGEST, HIDDEN, KIND, REGISTERED, issuers_of, parties
 from bridge.model.entry import canonical
 from bridge.model.issued import grants
 
 MOST_HIDDEN = 100_000
 """Entries with hidden values that are read for one question, the newest."""
-HIDDEN = "(hidden)"
 _SCHEMA = files("bridge.audit").joinpath("register.sql").read_text()
 _TABLES = ("seen", "delegation", "hidden", "registered", "ended")
 

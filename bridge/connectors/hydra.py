@@ -12,12 +12,10 @@ from urllib.parse import quote
 
 from bridge.config.servers import AuthorizationServerSection
 from bridge.hydra.admin import CLIENTS, CONSENTS, LOGINS, HydraAdmin, NoAnswer
-from bridge.model.ended import Name, What
+from bridge.model.ended import HIDDEN, Name, What
 from bridge.model.step import Observed, Standing, Step
 
 KIND = "hydra"
-HIDDEN = "(hidden)"
-"""How the register shows an id that is masked or was erased."""
 CONSENT, SESSIONS, CLIENT = "consent", "sessions", "client"
 MAX_SESSIONS = 1000
 _BETWEEN = "\n"

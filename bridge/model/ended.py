@@ -16,6 +16,8 @@ DIGEST = "ended_digest"
 MAX_ACTORS = 128
 """Actors of a chain (`act`, RFC 8693) that are looked at; a document cannot be nested deeper."""
 UNKNOWN = float("-inf")
+HIDDEN = "(hidden)"
+"""How a tree shows an id that is masked in the log, or was erased."""
 _PERSON = b"ended"
 """Tells these digests from any other under the same key."""
 
