@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from bridge.audit.delegations import tree_of
+from bridge.audit.delegations import clients_of, tree_of
 from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
+from bridge.connectors import hydra as hydra_connector
 from bridge.connectors import rfc7009
 from bridge.doors import bundles, data_api, lifecycle, log_files, native
 from bridge.doors._callers import Callers
@@ -43,8 +44,10 @@ from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
 from bridge.errors import ConfigFault
 from bridge.evidence.files import LOG
+from bridge.model.authzen import with_copies
 from bridge.model.ended import Name
 from bridge.model.issued import TokenDigest
+from bridge.model.mask import covers, parse_pointer
 from bridge.model.policy import ServedBundle
 from bridge.ops.metrics import Metrics
 from bridge.pdp.decide import Decide
@@ -53,7 +56,8 @@ from bridge.pdp.lifecycle import Lifecycle
 from bridge.pdp.search import SearchRoad
 from bridge.pdp.tokens import Tokens
 from bridge.pdp.tuples import Tuples
-from bridge.ports import Connector, Engine, Revoker, Source
+from bridge.ports import Connector, Engine, Journal, Revoker, Source
+from bridge.saga.clients import Clients, Lister
 from bridge.saga.status import unconfirmed
 from bridge.sources.fetch import FetchedSource
 from bridge.sources.file import FileSource
@@ -79,6 +83,7 @@ SOURCES: dict[str, Callable[[SourceSection], Source]] = {
 
 
 CONNECTORS: dict[str, Callable[[AuthorizationServerSection], Connector]] = {
+    hydra_connector.KIND: hydra_connector.HydraConnector,
     rfc7009.KIND: rfc7009.TokenRevocation,
 }
 """`servers.kind` -> how it is made, from its section."""
@@ -95,6 +100,25 @@ def connectors_of(settings: Settings) -> list[Connector]:
 def revokers_of(connectors: Sequence[Connector]) -> dict[str, Revoker]:
     """Those of them that take back single tokens, by their issuer."""
     return {one.issuer: one for one in connectors if isinstance(one, Revoker) and one.issuer is not None}
+
+
+def listings_of(
+    settings: Settings, connectors: Sequence[Connector], digest: TokenDigest, journal: Journal, lifecycle: Lifecycle
+) -> list[Clients]:
+    """The servers whose lists of clients are compared with the log; none where entries hide the ids of clients."""
+    evidence = settings.evidence
+    hidden = with_copies(map(parse_pointer, (*evidence.mask, *evidence.personal)))
+    if any(covers(pointer, ("client", "id")) for pointer in hidden):
+        return []
+
+    def known(issuer: str) -> dict[str, bool]:
+        return clients_of(Path(evidence.path), issuer, lambda one: one.digest(digest))
+
+    return [
+        Clients(one, server.list_clients_s, known, journal, lifecycle)
+        for server, one in zip(settings.servers, connectors, strict=True)
+        if server.list_clients_s and isinstance(one, Lister)
+    ]
 
 
 class Door(Protocol):

@@ -49,7 +49,7 @@ from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.served import Shelf, signer_of, verifier_of
 from bridge.policy.watch import PolicyWatch
-from bridge.registry import DOORS, ENGINES, SOURCES, Parts, asks_tree, connectors_of, revokers_of
+from bridge.registry import DOORS, ENGINES, SOURCES, Parts, asks_tree, connectors_of, listings_of, revokers_of
 from bridge.saga.saga import Means
 from bridge.saga.watch import Sagas
 from bridge.tlog.note import VerifierKey
@@ -139,6 +139,8 @@ class Bridge:
         alarm_s = settings.lifecycle.alarm_after_s
         sagas = Sagas(means, digest, self._connectors, self.lifecycle, alarm_s, self.metrics)
         self.sagas = sagas if worker == 0 else None
+        listings = listings_of(settings, self._connectors, digest, self.journal, self.lifecycle)
+        self.listings = listings if worker == 0 else []
         parts = Parts(
             settings=settings,
             callers=Callers(settings.callers),
@@ -190,6 +192,7 @@ class Bridge:
             self._background.append(asyncio.create_task(self.publication.run(), name="publication"))
         if self.sagas is not None:
             self._background.append(asyncio.create_task(self.sagas.run(), name="sagas"))
+        self._background += [asyncio.create_task(one.run(), name="clients") for one in self.listings]
 
     async def listen(self, *, reuse_port: bool = False) -> int:
         """Opens the doors; the port, which the system chose where it was configured as 0."""
@@ -237,6 +240,7 @@ class Bridge:
         found = [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
         found += [f"source {s.declared.name}: {text}" for s in self.sources if (text := s.trouble()) is not None]
         found += self.sagas.warnings() if self.sagas is not None else []
+        found += [f"clients of {one.issuer}: {one.trouble}" for one in self.listings if one.trouble is not None]
         return found + (self.publication.warnings() if self.publication is not None else [])
 
     def _state(self) -> dict[str, dict[str, Any]]:

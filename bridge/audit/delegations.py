@@ -10,7 +10,7 @@ import orjson
 
 from bridge.audit.reader import LogReader
 from bridge.audit.register import Line, Register, opened
-from bridge.model.ended import MEMBERS, Effect, Name, What
+from bridge.model.ended import HIDDEN, MEMBERS, Effect, Name, What
 from bridge.model.times import rfc3339
 
 MOST, DEPTH = 1000, 8
@@ -159,6 +159,13 @@ def tree_of(folder: Path, name: Name, digest: Digest | None) -> dict[str, Any]:
     """The tree of `name` by the log in `folder`. EvidenceUnavailable when it cannot be read."""
     with closing(LogReader(folder)) as reader, opened(reader) as register:
         return Tree(register, digest).of(name)
+
+
+def clients_of(folder: Path, issuer: str, digest: Digest) -> dict[str, bool]:
+    """The clients of `issuer` whose ids the log in `folder` shows, and whether each has ended. EvidenceUnavailable."""
+    with closing(LogReader(folder)) as reader, opened(reader) as register:
+        told = Tree(register, digest).clients(issuer)
+    return {one["client"]: "ended" in one for one in told if one["client"] != HIDDEN}
 
 
 def is_known(told: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ class AuthorizationServerSection(Section):
     admin_token_file: str = Field(default="", description="hydra: what a gateway before that API wants to see")
     admin_header: str = Field(default="", description="hydra: the header for it; empty: a bearer token")
     list_clients_s: int = Field(
-        default=0, ge=0, le=86_400, description="hydra: how often its clients are listed; 0: never"
+        default=60, ge=0, le=86_400, description="hydra: how often its clients are listed; 0: never"
     )
     revocation_url: str = Field(default="", description="rfc7009: where tokens are taken back")
     client_id: Annotated[str, StringConstraints(max_length=512)] = ""

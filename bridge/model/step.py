@@ -15,8 +15,11 @@ ENDING_ID = "ending_id"
 TOKEN = "token"  # noqa: S105 - a number
 """The member that tells which one of several tokens an entry is about."""
 NOTICE, CLIENT, TOKENS, DOWNSTREAM = "notice", "client", "tokens", "downstream"
-ORDER: Mapping[str, int] = {NOTICE: 0, "consent": 1, "sessions": 1, TOKENS: 2, CLIENT: 3, DOWNSTREAM: 4}
-"""Kinds of steps, and which go first; those of one number go together. Others go with the tokens."""
+ORDER: Mapping[str, int] = {NOTICE: 0, "sessions": 1, "consent": 2, TOKENS: 3, CLIENT: 4, DOWNSTREAM: 5}
+"""Kinds of steps, and which go first; those of one number go together. Others go with the tokens.
+
+Sessions go before consents: a server may know by these alone whom it must tell that a session has ended.
+"""
 _PERSON = b"step"
 """Tells these digests from any other under the same key."""
 

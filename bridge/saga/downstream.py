@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.audit.register import HIDDEN
 from bridge.errors import EvidenceUnavailable
-from bridge.model.ended import Effect, Name, What
+from bridge.model.ended import HIDDEN, Effect, Name, What
 from bridge.model.step import DOWNSTREAM, Observed, Standing, Step
 from bridge.model.times import parse_rfc3339
 from bridge.pdp.lifecycle import Lifecycle, Order

@@ -15,13 +15,10 @@ from bridge.config.settings import load_settings
 from bridge.errors import MalformedRequest
 from bridge.model import strict_json
 from bridge.model.authzen import with_copies
-from bridge.model.ended import REGISTERED
-from bridge.model.entry import MAX_ENTRY_BYTES, chunks
 from bridge.model.issuance import Identifier
 from bridge.model.mask import covers, parse_pointer
-from bridge.model.times import now_ms, rfc3339, uuid7
 from bridge.pdp.lifecycle import CLI
-from bridge.ports import Record
+from bridge.pdp.registered import registered
 
 MOST_BYTES, MOST = 32 * 1024 * 1024, 100_000
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -45,17 +42,10 @@ def import_clients(config: Path | None, *, file: Path, issuer: str | None, by: s
     caller = by or user_name()
     if not caller.isprintable() or len(caller) > 500:
         raise click.UsageError("--by: one line of at most 500 characters")
-    ids, at = _ids(file), now_ms()
+    ids = _ids(file)
     with tree(settings):  # there must be a log
         pass
-    parts = chunks([{"id": one} for one in ids], MAX_ENTRY_BYTES - 4096)
-    head = {"v": 1, "kind": REGISTERED, "time": rfc3339(at), "door": CLI, "caller": caller}
-    about = {"request": {"issuer": issuer_of(settings, issuer)}, "parts": len(parts)}
-    records = [
-        Record({**head, **about, "id": uuid7(now_ms()), "part": number, "clients": part})
-        for number, part in enumerate(parts, 1)
-    ]
-    commit(settings, records)
+    commit(settings, registered(issuer_of(settings, issuer), ids, CLI, caller))
     click.echo(orjson.dumps({"clients": len(ids)}).decode() if as_json else f"{len(ids)} clients")
 
 
