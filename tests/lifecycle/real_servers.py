@@ -16,6 +16,7 @@ import httpx
 from bridge.audit.delegations import tree_of
 from bridge.model.ended import Name, What
 from tests.hooks.real_hydra import Hydra, Tokens, claims_of, documented, free_ports, running_hydra
+from tests.lifecycle.admin_proxy import AdminProxy, admin_proxy
 from tests.support.bridge import RunningBridge, running_bridge
 from tests.support.policies import write_policies
 from tests.support.waiting import wait_until
@@ -59,11 +60,22 @@ def relying_parties() -> Iterator[RelyingParties]:
 
 @dataclass
 class World:
-    """All of it, running."""
+    """All of it. The bridge runs with `sections`; `admin` is how it reaches Hydra to end something there."""
 
     hydra: Hydra
     parties: RelyingParties
-    bridge: RunningBridge
+    admin: AdminProxy
+    folder: Path
+    sections: dict[str, Any]
+    bridge: RunningBridge = field(init=False)
+    running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def start(self, **sections: Any) -> RunningBridge:
+        """Also anew, with other `sections` than before."""
+        self.running.close()
+        self.sections |= sections
+        self.bridge = self.running.enter_context(running_bridge(self.folder, self.folder / "rego", **self.sections))
+        return self.bridge
 
     @property
     def issuer(self) -> str:
@@ -102,18 +114,23 @@ def session_of(tokens: Tokens) -> str:
 
 
 @contextlib.contextmanager
-def real_world(folder: Path) -> Iterator[World]:
-    """A bridge that only decides: nothing that ends there is ended at Hydra."""
+def real_world(folder: Path, *, connected: bool) -> Iterator[World]:
+    """`connected`: what ends at the bridge is ended at Hydra; else it only decides. No list of clients is compared."""
     ports = free_ports()
     write_policies(folder / "rego", POLICIES)
     sections = tomllib.loads(documented("toml", ports))
     with (
         running_hydra(folder, ports) as hydra,
         relying_parties() as parties,
-        running_bridge(folder, folder / "rego", **sections) as bridge,
+        admin_proxy(f"http://127.0.0.1:{ports.admin}") as admin,
     ):
-        wait_until(lambda: _has_keys(hydra), 60)
-        yield World(hydra, parties, bridge)
+        if connected:
+            sections["servers"] = [{"issuer": hydra.url, "kind": "hydra", "admin_url": admin.url, "list_clients_s": 0}]
+        world = World(hydra, parties, admin, folder, sections)
+        with world.running:
+            world.start()
+            wait_until(lambda: _has_keys(hydra), 60)
+            yield world
 
 
 def _has_keys(hydra: Hydra) -> bool:

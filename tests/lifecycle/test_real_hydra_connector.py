@@ -21,7 +21,7 @@ LIVE, DEAD = (True, True), (False, False)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with real_world(tmp_path_factory.mktemp("hydra")) as world:
+    with real_world(tmp_path_factory.mktemp("hydra"), connected=False) as world:
         yield world
 
 
