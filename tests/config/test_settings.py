@@ -103,6 +103,7 @@ def test_a_file_of_settings_beside_the_working_directory_is_not_read(
 
 
 AS = f'[[callers]]\nname = "as"\nroles = ["token_service"]\ntoken_sha256 = "{HASH}"\n'
+SERVER = '[[servers]]\nissuer = "https://as.example"\nkind = "hydra"\nadmin_url = "https://h.example"\n'
 TLS = '[server]\ntls_cert = "c"\ntls_key = "k"\n'
 
 REFUSED = [
@@ -149,6 +150,13 @@ REFUSED = [
     ('[hooks.hydra]\nadmin_url = "http://x"\nadmin_header = "X"\n', "needs admin_token_file"),
     ('[hooks.hydra]\nadmin = "x"\n', "there are admin_url"),
     ("[hooks.nobody]\nx = 1\n", "there are hydra"),
+    (SERVER.replace("https://h.example", "h.example"), "servers.0.admin_url"),
+    (SERVER.replace('admin_url = "https://h.example"', ""), "needs admin_url"),
+    (SERVER.replace('"hydra"', '"other"'), "servers.0.kind"),
+    (SERVER + "list_clients_s = -1\n", "servers.0.list_clients_s"),
+    (SERVER.replace("https:", "http:") + 'admin_token_file = "x"\n', "over https alone"),
+    (SERVER + 'admin_header = "X"\n', "needs admin_token_file"),
+    (SERVER + SERVER, "servers"),
     (AS.replace(HASH, "g" * 64), "callers.0.token_sha256"),
     (AS + "tokn = 1\n", "callers.0.tokn"),
     (AS + AS.replace(HASH, "a" * 64), "every name may stand once"),
