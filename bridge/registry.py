@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from bridge.audit.delegations import clients_of, tree_of
+from bridge.audit.standing import standing_of
 from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
@@ -44,6 +46,7 @@ from bridge.engines.managed import ManagedOpa
 from bridge.engines.opa import OpaServer
 from bridge.errors import ConfigFault
 from bridge.evidence.files import LOG
+from bridge.evidence.keys import token_digest
 from bridge.model.authzen import with_copies
 from bridge.model.ended import Name
 from bridge.model.issued import TokenDigest
@@ -59,6 +62,7 @@ from bridge.pdp.tuples import Tuples
 from bridge.ports import Connector, Engine, Journal, Revoker, Source
 from bridge.saga.clients import Clients, Lister
 from bridge.saga.status import unconfirmed
+from bridge.sources.endings import EndingsSource
 from bridge.sources.fetch import FetchedSource
 from bridge.sources.file import FileSource
 from bridge.sources.http import HttpFetcher
@@ -70,14 +74,22 @@ ENGINES: dict[str, Callable[[EngineSection, Path], Engine]] = {
 """`engine.kind` -> how it is made, from its section and the `opa` binary."""
 
 
-def _over_http(section: SourceSection) -> Source:
+def _over_http(section: SourceSection, _: Settings) -> Source:
     return FetchedSource(section.declared(), HttpFetcher(section), section.timeout_ms / 1000)
 
 
-SOURCES: dict[str, Callable[[SourceSection], Source]] = {
+def _of_the_log(section: SourceSection, settings: Settings) -> Source:
+    folder = Path(settings.evidence.path)
+    key = cache(partial(token_digest, folder))  # there is none before the log's first start
+    standing = partial(standing_of, folder, lambda name: name.digest(key()))
+    return EndingsSource(section.declared(), standing, section.timeout_ms / 1000)
+
+
+SOURCES: dict[str, Callable[[SourceSection, Settings], Source]] = {
     "http": _over_http,
     "https": _over_http,
-    "file": lambda section: FileSource(section.declared(), Path(section.file)),
+    "file": lambda section, _: FileSource(section.declared(), Path(section.file)),
+    "lifecycle": _of_the_log,
 }
 """Scheme of `sources.url` -> how it is made, from its section."""
 

@@ -106,7 +106,7 @@ class Bridge:
         mask = SecretMask(server.secret_names, server.secret_suffixes)
         ceiling_s = settings.policy.max_token_lifetime_s
         limits = Limits(server.deadline_ms / 1000, settings.engine.deadline_ms / 1000, ceiling_s)
-        self.sources = [SOURCES[section.scheme](section) for section in settings.sources]
+        self.sources = [SOURCES[section.scheme](section, settings) for section in settings.sources]
         enrich = Enrich(self.sources, mask, self.metrics)
         digest = keys.token_digest(Path(evidence.path))
         recorder = Recorder(*hidden, Endings(digest))

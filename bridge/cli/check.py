@@ -153,12 +153,12 @@ def _check_uses(settings: Settings, policy_set: PolicySet, report: Report) -> No
 
 def _check_sources(settings: Settings, report: Report) -> None:
     for section in settings.sources:
-        _try(report, "sources", partial(asyncio.run, _ask_source(section, report)))
+        _try(report, "sources", partial(asyncio.run, _ask_source(section, settings, report)))
 
 
-async def _ask_source(section: SourceSection, report: Report) -> None:
+async def _ask_source(section: SourceSection, settings: Settings, report: Report) -> None:
     """Asks for a key that nobody has: whether there is an answer at all."""
-    source = SOURCES[section.scheme](section)
+    source = SOURCES[section.scheme](section, settings)
     try:
         await source.start()
         until = time.monotonic() + section.timeout_ms / 1000 + 1

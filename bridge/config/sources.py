@@ -15,6 +15,8 @@ from bridge.model.source import Declared
 
 GATE = "gate"
 FILE_LOOK_S = 1.0
+ENDINGS, ENDINGS_KEY = "lifecycle:clients", ("/issuer", "/client/id")
+"""The log as a source, and the only key that it has."""
 _LISTS = frozenset({"scopes", "consented_scopes", "audience", "authorization_details"})
 KEY_MEMBERS = frozenset({*IssuanceRequest.model_fields, *ENTITIES, "door", "caller", "issuer"}) - _LISTS
 """Members of input documents that a key may be made of: not what differs each time, nor lists."""
@@ -47,8 +49,12 @@ class SourceSection(Section):
             if parts.netloc or not parts.path or parts.query or parts.fragment:
                 raise ValueError("must name a file as in file:///srv/people.json or file:people.json")
             return url
+        if parts.scheme == "lifecycle":
+            if url != ENDINGS:
+                raise ValueError(f"must be {ENDINGS}: what the log knows of the endings of clients")
+            return url
         if parts.scheme not in ("http", "https"):
-            raise ValueError("must begin with http://, https:// or file:")
+            raise ValueError(f"must begin with http://, https:// or file:, or be {ENDINGS}")
         if not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("must be printable ASCII without spaces")
         if "@" in parts.netloc:
@@ -94,6 +100,10 @@ class SourceSection(Section):
             raise ValueError(f"source {self.name!r}: tls_cert, tls_key and ca need an https URL")
         if self.token_file and (scheme == "file" or (scheme == "http" and not is_loopback(host))):
             raise ValueError(f"source {self.name!r}: a token is sent over https alone (or on loopback)")
+        if scheme == "lifecycle" and (self.key != ENDINGS_KEY or self.on_failure == "stale" or self.token_file):
+            raise ValueError(
+                f"source {self.name!r}: the log has the key {list(ENDINGS_KEY)}, no token, and is never stale"
+            )
         if scheme == "file" and self.max_age_s < 2 * FILE_LOOK_S:
             raise ValueError(f"source {self.name!r}: a file is looked at each second: max_age_s must be 2 or more")
         return self
