@@ -14,7 +14,7 @@ from bridge.model.ended import HIDDEN, MEMBERS, Effect, Name, What
 from bridge.model.times import rfc3339
 
 MOST, DEPTH = 1000, 8
-"""Delegations in a tree, and how far exchanged tokens are followed."""
+"""Delegations in a tree, and how far exchanged tokens are followed; beyond that it tells that there is more."""
 Digest = Callable[[Name], str]
 _COLUMNS = {"client": "client", "subject": "subject", "session": "session", "grant": "grant_id"}
 
@@ -52,7 +52,8 @@ class Tree:
     def __init__(self, register: Register, digest: Digest | None) -> None:
         self._register, self._digest = register, digest
         self._shown: set[tuple[str, str, str]] = set()
-        self._exchanged: dict[str, list[Line]] | None = None
+        self._exchanged: dict[Name, list[Line]] | None = None
+        self._more = False
 
     def of(self, name: Name) -> dict[str, Any]:
         """The tree: what was delegated under `name`, and what tokens were exchanged for the tokens of that."""
@@ -66,7 +67,7 @@ class Tree:
             **self._registered(name),
             **self._ended(name),
         }
-        more = {"more": True} if len(self._shown) >= MOST else {}
+        more = {"more": True} if self._more else {}
         return {**told, "delegations": found, "exchanged": chained, **more}
 
     def clients(self, issuer: str | None = None) -> list[dict[str, Any]]:
@@ -94,27 +95,31 @@ class Tree:
         ]
 
     def _from(self, name: Name) -> list[Line]:
-        """The lines of tokens that were exchanged for one that names it."""
+        """The lines of tokens that were exchanged for one that names it: itself, or in its chain of actors."""
         if self._exchanged is None:
             self._exchanged = {}
             for line in self._register.exchanged():
-                for text in {text for party in line.parties[1] for text in party if text is not None}:
-                    self._exchanged.setdefault(text, []).append(line)
-        return [line for line in self._exchanged.get(name.ids[0], ()) if _leans_on(line, name)]
+                for told in line.names():
+                    self._exchanged.setdefault(told, []).append(line)
+        return self._exchanged.get(name, [])
 
     def _together(self, lines: Iterable[Line], depth: int = 0) -> list[dict[str, Any]]:
         """Each delegation once in the whole tree, where it is met first."""
         grouped: dict[tuple[str, str, str], _Delegation] = {}
         for line in lines:
             key = line.key.issuer, line.key.client, line.key.subject
-            if key not in self._shown and len(self._shown) + len(grouped) < MOST:
+            if key in self._shown:
+                continue
+            if key in grouped or (depth <= DEPTH and len(self._shown) + len(grouped) < MOST):
                 grouped.setdefault(key, _Delegation(*key)).take(line)
+            else:
+                self._more = True
         self._shown.update(grouped)
         return [self._told(one, depth) for _, one in sorted(grouped.items())]
 
     def _told(self, one: _Delegation, depth: int) -> dict[str, Any]:
         name = Name(What.DELEGATION, one.issuer, (one.client, one.subject))
-        exchanged = self._together(self._from(name), depth + 1) if depth < DEPTH else []
+        exchanged = self._together(self._from(name), depth + 1)
         told: dict[str, Any] = {
             "issuer": one.issuer,
             "client": one.client,
@@ -171,21 +176,3 @@ def clients_of(folder: Path, issuer: str, digest: Digest) -> dict[str, bool]:
 def is_known(told: Mapping[str, Any]) -> bool:
     """Whether the log tells anything of what a tree is about."""
     return bool(told["delegations"] or told["exchanged"] or "ended" in told or "registered" in told)
-
-
-def _leans_on(line: Line, name: Name) -> bool:
-    """Whether the token that was exchanged names it: itself, or in its chain of actors."""
-    issuers, parties = line.parties
-    if name.issuer not in issuers:
-        return False
-    for client, subject, session in parties:
-        told = {
-            What.CLIENT: name.ids in ((client,), (subject,)),
-            What.SUBJECT: (subject,) == name.ids,
-            What.SESSION: (session,) == name.ids,
-            What.DELEGATION: (client, subject) == name.ids,
-            What.GRANT: False,
-        }
-        if told[name.what]:
-            return True
-    return False

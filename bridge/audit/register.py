@@ -21,7 +21,7 @@ from bridge.audit.reader import Found, LogReader
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import REGISTER
 from bridge.model.commitment import MEMBER
-from bridge.model.ended import DIGEST, HIDDEN, KIND, REGISTERED, issuers_of, parties
+from bridge.model.ended import DIGEST, HIDDEN, KIND, REGISTERED, Name, issuers_of, names_of, parties
 from bridge.model.entry import canonical
 from bridge.model.issued import grants
 
@@ -67,13 +67,12 @@ class Line:
     minted: int
     live_until: int
 
-    @property
-    def parties(self) -> tuple[list[str], list[list[str | None]]]:
-        """The issuers at which the exchanged token's names count, and (client, subject, session) of each party."""
+    def names(self) -> set[Name]:
+        """What the exchanged token names, at each issuer at which its names count."""
         if not self.key.origin:
-            return [], []
+            return set()
         issuers, found = orjson.loads(self.key.origin)
-        return issuers, found
+        return {name for at in issuers for name in names_of(found, at)}
 
 
 class Register:

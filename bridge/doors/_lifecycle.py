@@ -114,4 +114,6 @@ class TreeReply(BaseModel):
     ended: EndedTold | None = None
     delegations: list[DelegationTold]
     exchanged: list[DelegationTold]
-    more: Literal[True] | None = Field(default=None, description="there are more than 1,000")
+    more: Literal[True] | None = Field(
+        default=None, description="there are more than 1,000, or more than eight exchanges deep"
+    )

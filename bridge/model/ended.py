@@ -1,11 +1,12 @@
 """What can end, what of it a request for a token leans on, and what of that is older than a new beginning. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from bridge.model.entry import canonical
+from bridge.model.gate import grant_name
 from bridge.model.issued import TokenDigest
 
 KIND = "revocation"
@@ -18,8 +19,16 @@ MAX_ACTORS = 128
 UNKNOWN = float("-inf")
 HIDDEN = "(hidden)"
 """How a tree shows an id that is masked in the log, or was erased."""
+AHEAD_MS = 60_000
+"""How far another clock may be ahead of ours; what began later than that is in another unit, or made up."""
+_ON_A_TOKEN = frozenset({"token_exchange", "jwt_bearer", "saml2_bearer"})
+"""Grants that hang on a token or an assertion, whether it is shown or not."""
 _PERSON = b"ended"
 """Tells these digests from any other under the same key."""
+
+
+Party = tuple[str | None, str | None, str | None]
+"""Client, subject and session, as far as claims name them."""
 
 
 class What(StrEnum):
@@ -75,80 +84,114 @@ class Name(NamedTuple):
 def names_in(request: Mapping[str, Any], issuer: str) -> list[Name]:
     """Everything that a token for this request would be granted to, or would go on from."""
     client, subject, actor = (request.get(member) for member in ("client", "subject", "actor"))
+    token = request.get("subject_token")
     found: list[Name] = []
+    acting: list[str] = []
     if client is not None:
         found.append(Name(What.CLIENT, issuer, (client["id"],)))
+        acting.append(client["id"])
     for party in (subject, actor):
         if party is not None:
             found.append(Name(What.SUBJECT, issuer, (party["id"],)))
             if party["type"] != "user":  # a client that acts, or is its own subject
                 found.append(Name(What.CLIENT, issuer, (party["id"],)))
-    if client is not None and subject is not None:
-        found.append(Name(What.DELEGATION, issuer, (client["id"], subject["id"])))
+    if actor is not None and actor["type"] != "user":
+        acting.append(actor["id"])
+    if subject is not None:
+        found.extend(Name(What.DELEGATION, issuer, (one, subject["id"])) for one in acting)
     shown = [(what, request.get(what, {}).get("id")) for what in (What.SESSION, What.GRANT)]
     found.extend(Name(what, issuer, (one,)) for what, one in shown if one is not None)
+    told = list(parties(token))
     for at in issuers_of(request, issuer):
-        found.extend(_in_token(request.get("subject_token"), at))
+        found.extend(names_of(told, at, acting))
+    if isinstance(token, Mapping) and (asserting := _text(token.get("iss"))) is not None:
+        found.append(Name(What.CLIENT, issuer, (asserting,)))  # which may assert for itself (RFC 7523, section 3)
     return list(dict.fromkeys(found))
 
 
 def issuers_of(request: Mapping[str, Any], issuer: str) -> list[str]:
     """Under which issuer the names in a `subject_token` are meant: the one that it names (`iss`), else ours.
 
-    Where ours is a mere name of the configuration, a token of our own server may name it by its URL: then both.
+    Where ours is a mere name of the configuration, a token of our own server may name it by its URL: then both. Both,
+    too, where they are the same but for their spelling.
     """
     token = request.get("subject_token")
     said = token.get("iss") if isinstance(token, Mapping) else None
     if not isinstance(said, str) or said == issuer:
         return [issuer]
-    return [said] if "://" in issuer else [issuer, said]
+    return [said] if "://" in issuer and not alike(said, issuer) else [issuer, said]
 
 
-def parties(token: Any) -> Iterator[tuple[str | None, str | None, str | None]]:
-    """(client, subject, session) of a token's claims, then of each actor in its chain, the last one first."""
+def alike(one: str, other: str) -> bool:
+    """Whether two issuers differ at most in case and in slashes at the end: nobody means two servers by that."""
+    return one.rstrip("/").casefold() == other.rstrip("/").casefold()
+
+
+def parties(token: Any) -> Iterator[Party]:
+    """Of a token's claims, then of each actor in its chain, the last one first.
+
+    Of one that `client_id` and `azp` name differently there are two.
+    """
     for _ in range(MAX_ACTORS):
         if not isinstance(token, Mapping):
             return
-        client = _text(token.get("client_id")) or _text(token.get("azp"))
-        yield client, _text(token.get("sub")), _text(token.get("sid"))
+        client, also = _text(token.get("client_id")), _text(token.get("azp"))
+        subject, session = _text(token.get("sub")), _text(token.get("sid"))
+        yield client or also, subject, session
+        if client and also and also != client:
+            yield also, subject, session
         token = token.get("act")
 
 
-def _in_token(token: Any, issuer: str) -> Iterator[Name]:
-    for client, subject, session in parties(token):
+def names_of(found: Sequence[Sequence[str | None]], issuer: str, acting: Sequence[str] = ()) -> Iterator[Name]:
+    """What the `parties` of a token name. `acting`: clients that act on it, for whom it is about.
+
+    Each actor acts for whom the token as a whole is about (RFC 8693, section 4.1).
+    """
+    about = found[0][1] if found else None
+    if about is not None:
+        yield from (Name(What.DELEGATION, issuer, (one, about)) for one in acting)
+    for client, subject, session in found:
         # A subject may be a client, and so may an actor: the claims do not tell.
         for what, one in ((What.CLIENT, client), (What.CLIENT, subject), (What.SUBJECT, subject)):
             if one is not None:
                 yield Name(what, issuer, (one,))
-        if client is not None and subject is not None:
-            yield Name(What.DELEGATION, issuer, (client, subject))
         if session is not None:
             yield Name(What.SESSION, issuer, (session,))
+        if client is not None and subject is not None:
+            yield Name(What.DELEGATION, issuer, (client, subject))
+        for one in (client, subject):
+            if about is not None and one not in (None, about):
+                yield Name(What.DELEGATION, issuer, (str(one), about))
 
 
-def begun(request: Mapping[str, Any], what: What) -> float | None:
+def begun(request: Mapping[str, Any], what: What, now: float) -> float | None:
     """When the oldest thing began that the request hangs on (ms since the epoch), as far as that counts for `what`.
 
-    None: it hangs on nothing older than itself. UNKNOWN: on something whose beginning it does not show.
+    None: it hangs on nothing older than itself. UNKNOWN: on something whose beginning it does not show, or puts after
+    `now` (ms).
     """
-    grant, token = request.get("grant", {}), request.get("subject_token")
+    grant, token, grant_type = request.get("grant", {}), request.get("subject_token"), grant_name(request["grant_type"])
     signed_in = request.get("authentication", {}).get("auth_time")
     found: list[float] = []
     if grant.get("started") is not None:
-        found.append(_ms(grant["started"]))
-    elif request["grant_type"] == "refresh_token":
-        found.append(_ms(signed_in))  # a grant is not older than the sign-in that it came of
-    if token is not None:
-        found.append(_ms(token.get("iat") if isinstance(token, Mapping) else None))
+        found.append(_ms(grant["started"], now))
+    elif grant_type == "refresh_token":
+        found.append(_ms(signed_in, now))  # a grant is not older than the sign-in that it came of
+    if token is not None or grant_type in _ON_A_TOKEN:
+        found.append(_ms(token.get("iat") if isinstance(token, Mapping) else None, now))
     if what is What.SUBJECT and ("session" in request or signed_in is not None):
-        found.append(_ms(signed_in))
+        found.append(_ms(signed_in, now))
     return min(found, default=None)
 
 
-def _ms(seconds: Any) -> float:
+def _ms(seconds: Any, now: float) -> float:
     shown = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return seconds * 1000 if shown else UNKNOWN
+    return seconds * 1000 if shown and seconds * 1000 <= now + AHEAD_MS else UNKNOWN
 
 
 def _text(value: Any) -> str | None:
+    """A claim as the text by which its bearer is named; there are servers whose ids are numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     return value if isinstance(value, str) else None

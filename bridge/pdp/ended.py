@@ -31,18 +31,22 @@ class Endings:
     def _guarded(self, request: Mapping[str, Any], issuer: str, record: Record, log: Lookup) -> Record:
         named = {name.digest(self._digest): name for name in names_in(request, issuer)}
         told = {receipt.entry[DIGEST]: receipt for receipt in log.newest(KIND, DIGEST, list(named))}
+        decided = parse_rfc3339(record.entry["time"]) or 0
         for digest, name in named.items():
-            if digest in told and (index := _ending(told[digest], name, request)) is not None:
+            if digest in told and (index := _ending(told[digest], name, request, decided)) is not None:
                 return _refused(record, index, name.what)
         return record
 
 
-def _ending(told: Receipt, name: Name, request: Mapping[str, Any]) -> int | None:
-    """The index of the ending that `request` falls under, if it does; `told`: the newest entry about `name`."""
+def _ending(told: Receipt, name: Name, request: Mapping[str, Any], decided: float) -> int | None:
+    """The index of the ending that `request`, decided then (ms), falls under, if it does.
+
+    `told`: the newest entry about `name`.
+    """
     if told.entry["effect"] == Effect.ENDED or name.what in FINAL:
         return told.index
     # What ended began anew; what hangs on something older, or does not show that it is younger, stays as it was.
-    began = begun(request, name.what)
+    began = begun(request, name.what, decided)
     anew = parse_rfc3339(told.entry["time"])
     if began is None or (anew is not None and began > anew):
         return None

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.audit.database import SameEntries
-from bridge.audit.delegations import Tree
+from bridge.audit.delegations import DEPTH, MOST, Tree
 from bridge.audit.register import opened
 from bridge.audit.report import Report
 from bridge.evidence.files import DATABASE, REGISTER
@@ -123,6 +124,47 @@ def test_exchanged_tokens_hang_below_those_that_they_were_exchanged_for(tmp_path
     assert (gateway["client"], gateway["actors"], worker["client"]) == ("gateway", ["gateway"], "worker")
     assert "exchanged" not in worker
     assert [(one["client"], one["subject"]["id"]) for one in told["exchanged"]] == [("late", "carol")]
+
+
+def test_a_token_that_an_actor_got_for_somebody_hangs_below_what_that_one_lets_the_actor_do(tmp_path: Path) -> None:
+    token = {"sub": "alice", "act": {"sub": "app"}}
+    with written(tmp_path, [decision(1000, "app", "alice"), decision(2000, "api", "alice", subject_token=token)]):
+        (found,) = tree(tmp_path, What.DELEGATION, "app", "alice")["delegations"]
+    assert [one["client"] for one in found["exchanged"]] == ["api"]
+
+
+def test_a_tree_that_is_cut_says_so_and_one_that_is_not_does_not(tmp_path: Path) -> None:
+    chain = [
+        decision(number, f"c{number}", "alice", subject_token={"sub": "alice", "client_id": f"c{number - 1}"})
+        for number in range(1, DEPTH + 2)
+    ]
+    with written(tmp_path, [decision(0, "c0", "alice"), *chain[:-1]]) as store:
+        assert "more" not in tree(tmp_path, What.DELEGATION, "c0", "alice")
+        store.commit([chain[-1], *(decision(100, "app", f"user-{number}") for number in range(MOST))])
+        assert tree(tmp_path, What.DELEGATION, "c0", "alice")["more"] is True
+        assert "more" not in tree(tmp_path, What.CLIENT, "app")
+        store.commit([decision(100, "app", "one more")])
+        assert tree(tmp_path, What.CLIENT, "app")["more"] is True
+
+
+def test_a_client_of_many_whose_tokens_are_exchanged_often_is_told_at_once(tmp_path: Path) -> None:
+    """Not once through all exchanges for each of its delegations."""
+    many = [decision(1000, "app", f"user-{number}") for number in range(MOST)]
+    token = {"client_id": "app", "iss": ISSUER}
+    many += [
+        decision(2000, "api", f"user-{number}", subject_token={**token, "sub": f"user-{number}"})
+        for number in range(MOST)
+    ]
+    many += [
+        decision(2000, "api", f"other-{number}", subject_token={**token, "sub": f"other-{number}"})
+        for number in range(MOST * 5)
+    ]
+    with written(tmp_path, many):
+        tree(tmp_path, What.CLIENT, "nobody")
+        before = time.process_time()
+        told = tree(tmp_path, What.CLIENT, "app")
+        assert time.process_time() - before < 5
+    assert (len(told["delegations"]), told["more"]) == (MOST, True)
 
 
 def test_what_was_denied_after_all_was_not_granted(tmp_path: Path) -> None:
