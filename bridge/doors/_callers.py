@@ -76,6 +76,8 @@ class Callers:
             self._by_secret.extend((place, bytes.fromhex(token), caller) for token in section.token_sha256)
             if section.tls_san:
                 self._by_san[section.tls_san] = caller
+        self.issuers = frozenset(s.issuer or s.name for s in sections if "token_service" in s.roles) or {LOCAL}
+        """The authorization servers that ask here."""
         self._places = tuple(dict.fromkeys(place for place, *_ in self._by_secret))
         self._local = None if sections else AuthenticatedCaller(LOCAL, ALL_ROLES, LOCAL)
 

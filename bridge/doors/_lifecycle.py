@@ -24,6 +24,9 @@ class RevocationReply(BaseModel):
     effect: Effect
     evidence: EvidenceReply
     repeated: Literal[True] | None = Field(default=None, description="it had ended, or begun anew, before")
+    foreign: Literal[True] | None = Field(
+        default=None, description="no caller has this issuer: only tokens that name it are refused by it"
+    )
     tokens: list[TokenTold] | None = Field(default=None, description="in the order in which they were given")
 
 

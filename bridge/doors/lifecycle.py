@@ -14,7 +14,7 @@ from bridge.doors._middleware import REQUEST_ID_KEY
 from bridge.doors._problem import problem
 from bridge.doors.native import evidence_json
 from bridge.errors import EvidenceUnavailable, MalformedRequest, NotEnded
-from bridge.model.ended import MEMBERS, Effect, Name, What
+from bridge.model.ended import MEMBERS, Effect, Name, What, meant
 from bridge.model.issuance import Identifier, Strict
 from bridge.model.step import Token
 from bridge.pdp.gather import encode
@@ -62,7 +62,9 @@ class LifecycleOrder(Strict):
     @field_validator("what", mode="before")
     @classmethod
     def _by_its_name(cls, value: Any) -> Any:
-        return What(value) if value in list(What) else value  # JSON has no enumerations
+        if not isinstance(value, str) or value not in list(What):
+            raise ValueError(f"must be one of {', '.join(What)}")
+        return What(value)  # JSON has no enumerations
 
     @model_validator(mode="after")
     def _named(self) -> "LifecycleOrder":
@@ -113,7 +115,7 @@ class LifecycleDoor:
     async def get(self, request: web.Request) -> web.Response:
         """What hangs on a client. 404: the log knows nothing of it."""
         caller = self._operator(request)
-        told = await self._told(caller, self._of_path(request, {"dry_run": True}))
+        told = await self._told(caller, self._meant(self._of_path(request, {"dry_run": True})))
         known = told is None or told["delegations"] or told["exchanged"] or told.keys() & {"ended", "registered"}
         if not known:
             raise web.HTTPNotFound
@@ -153,6 +155,12 @@ class LifecycleDoor:
         caller = self._operator(request)
         return await self._do(request, caller, checked(parse_object(await read_body(request)), LifecycleOrder), effect)
 
+    def _meant(self, asked: LifecycleOrder) -> LifecycleOrder:
+        """`asked`; MalformedRequest: its issuer is a configured one, but not as requests will have it."""
+        if (issuer := meant(asked.issuer, self._callers.issuers)) is not None:
+            raise MalformedRequest([("/issuer", f"the callers' configuration has {issuer}: name it like that")])
+        return asked
+
     def _operator(self, request: web.Request) -> AuthenticatedCaller:
         caller = self._callers.authenticate(request)
         caller.require("operator", NAME)
@@ -161,6 +169,7 @@ class LifecycleDoor:
     async def _do(
         self, request: web.Request, caller: AuthenticatedCaller, asked: LifecycleOrder, effect: Effect
     ) -> web.Response:
+        self._meant(asked)
         if asked.dry_run:
             return _answer(await self._told(caller, asked))
         order = Order(asked.name, effect, asked.reason or "", caller.name, request_id=request.get(REQUEST_ID_KEY))
@@ -178,7 +187,8 @@ class LifecycleDoor:
         except EvidenceUnavailable:
             return problem(503, "it is not known to be in the log: repeat it", headers={"Retry-After": "1"})
         told = [{"standing": one.standing.value, "observed": dict(one.seen)} for one in came]
-        return _answer({**self._reply(done), **({"tokens": told} if told else {})})
+        foreign = {} if asked.issuer in self._callers.issuers else {"foreign": True}
+        return _answer({**self._reply(done), **foreign, **({"tokens": told} if told else {})})
 
     async def _told(self, caller: AuthenticatedCaller, asked: LifecycleOrder) -> dict[str, Any] | None:
         """The tree; None: the log cannot be read now. Who looks is on record: it names people."""

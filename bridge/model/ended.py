@@ -1,6 +1,6 @@
 """What can end, what of it a request for a token leans on, and what of that is older than a new beginning. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -125,6 +125,12 @@ def issuers_of(request: Mapping[str, Any], issuer: str) -> list[str]:
 def alike(one: str, other: str) -> bool:
     """Whether two issuers differ at most in case and in slashes at the end: nobody means two servers by that."""
     return one.rstrip("/").casefold() == other.rstrip("/").casefold()
+
+
+def meant(issuer: str, configured: Iterable[str]) -> str | None:
+    """The configured issuer that differs from `issuer` in spelling alone: an ending at that would end nothing."""
+    known = sorted(configured)
+    return None if issuer in known else next((one for one in known if alike(one, issuer)), None)
 
 
 def parties(token: Any) -> Iterator[Party]:

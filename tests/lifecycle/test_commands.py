@@ -123,10 +123,21 @@ def test_what_is_unknown_or_hostile(bridge: RunningBridge) -> None:
     run(bridge, "clients", "show", "never-seen", code=1)
     run(bridge, "clients", "delete", "a\nb", *WHY, code=2)
     run(bridge, "clients", "delete", "x" * 513, *WHY, code=2)
+    run(bridge, "clients", "show", "\udcff", code=2)
     assert granted(bridge, "\u202eevil", "\u2028alice")
     shown = run(bridge, "clients", "show", "\u202eevil").output + run(bridge, "clients", "list").output
     assert "\u202e" not in shown
     assert "\u2028" not in shown
+
+
+def test_an_issuer_that_nobody_has_is_told_and_one_that_is_misspelt_is_refused(bridge: RunningBridge) -> None:
+    for command in (("delete", "spelt", *WHY), ("delete", "spelt", "--dry-run"), ("show", "spelt")):
+        result = run(bridge, "clients", *command, "--issuer", "Local", code=2)
+        assert "the callers' configuration has local" in result.stderr
+    result = run(bridge, "clients", "delete", "spelt", *WHY, "--issuer", "https://idp.example", "--json")
+    assert told(result)["foreign"] is True
+    assert "no caller has this issuer" in result.stderr
+    assert granted(bridge, "spelt", "alice")
 
 
 def test_without_its_digest_key_a_log_with_endings_is_not_written(bridge: RunningBridge) -> None:

@@ -304,6 +304,52 @@ def test_an_order_that_does_not_fit_is_named(
         assert [one["pointer"] for one in reply.json()["errors"]] == pointers
 
 
+@pytest.mark.parametrize("spelt", [f"{ISSUER}/", "HTTPS://as.example"])
+def test_an_issuer_that_is_spelt_in_another_way_is_told_rather_than_ended_at(bridge: RunningBridge, spelt: str) -> None:
+    client = fresh("client")
+    for reply in (
+        delete(bridge, client, issuer=spelt),
+        delete(bridge, client, issuer=spelt, params={"dry_run": "true"}),
+    ):
+        assert reply.status_code == 400
+        assert reply.json()["errors"] == [
+            {"pointer": "/issuer", "detail": f"the callers' configuration has {ISSUER}: name it like that"}
+        ]
+    assert delete(bridge, client, issuer="https://idp.example").json()["foreign"] is True
+    assert granted(bridge, request("read", client={"id": client}))
+    assert "foreign" not in delete(bridge, client).json()
+
+
+def test_what_can_end_is_told_to_who_names_something_else(bridge: RunningBridge) -> None:
+    for what in ("user", ["client"], None):
+        reply = bridge.client.post("/v1/lifecycle/end", json={"what": what, "issuer": ISSUER}, headers=OPS)
+        (error,) = reply.json()["errors"]
+        assert error["pointer"] == "/what"
+        assert "client, subject, session, delegation, grant" in error["detail"]
+
+
+def test_the_actor_of_a_token_falls_with_what_its_subject_had_let_it_do(bridge: RunningBridge) -> None:
+    api, app, alice = fresh("api"), fresh("app"), fresh("alice")
+    token = {"sub": alice, "act": {"sub": api, "act": {"sub": app}}}
+    asked = user(api, alice, grant_type="token_exchange", subject_token=token)
+    assert granted(bridge, asked)
+    do(bridge, "end", "delegation", client=app, subject=alice)
+    assert not granted(bridge, asked)
+    assert granted(bridge, user(api, alice))
+
+
+def test_a_beginning_in_the_future_is_not_young(bridge: RunningBridge) -> None:
+    client = fresh("client")
+    do(bridge, "end", "client", client=client)
+    do(bridge, "reinstate", "client", client=client)
+    refresh = user(client, fresh("alice"), grant_type="refresh_token")
+    assert not granted(bridge, {**refresh, "grant": {"scopes": ["read"], "started": now_ms()}})  # in the wrong unit
+    assert not granted(bridge, {**refresh, "authentication": {"auth_time": 2**40}})
+    exchange = {**refresh, "grant_type": "token_exchange"}
+    assert not granted(bridge, exchange)
+    assert not granted(bridge, {**exchange, "subject_token": {"sub": "x", "iat": 1e300}})
+
+
 def test_a_deletion_needs_a_reason_and_knows_no_other_parameter(bridge: RunningBridge) -> None:
     assert delete(bridge, fresh("client"), params={}).status_code == 400
     for more in ({"dryrun": "true"}, {"dry_run": "1"}):

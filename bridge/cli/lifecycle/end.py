@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
-from bridge.cli.lifecycle.place import issuer_of, tree
+from bridge.cli.lifecycle.place import issuers, name_of, tree
 from bridge.cli.lifecycle.show import print_tree
 from bridge.cli.lifecycle.tokens import Taking
 from bridge.cli.lifecycle.writing import commit, orders_of
@@ -18,11 +17,8 @@ from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
 from bridge.errors import NotEnded
 from bridge.model.ended import Effect, Name, What
-from bridge.model.issuance import Identifier
 from bridge.model.step import Standing
 from bridge.pdp.lifecycle import CLI, MAX_REASON, Done, Order, done
-
-_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,14 +117,7 @@ def _do(
     token_file: Path | None = None,
 ) -> None:
     settings = load_settings(config)
-    name = Name(what, issuer_of(settings, issuer), ids)
-    for text in (name.issuer, *ids):
-        try:
-            _IDENTIFIER.validate_python(text)
-        except ValidationError:
-            raise click.UsageError(
-                "an id or issuer has 1 to 512 characters, none of them a control character"
-            ) from None
+    name = name_of(settings, what, issuer, ids)
     with tree(settings) as found:  # there must be a log, and it must be readable, before anything is written
         told = found.of(name) if dry_run else {}
     taking = None if token_file is None else Taking(settings, name, token_file, dry_run=dry_run)
@@ -142,9 +131,12 @@ def _do(
         raise click.exceptions.Exit(1) from None
     came = [] if taking is None else taking(made)
     index, entry = made.receipt.index, made.receipt.entry
+    foreign = name.issuer not in issuers(settings)
+    if foreign:
+        click.echo("no caller has this issuer: only tokens that name it are refused by it", err=True)
     if as_json:
         told = {"id": entry["id"], "index": index, "what": entry["what"], "effect": entry["effect"]}
-        told |= {"repeated": made.repeated, **({"tokens": came} if came else {})}
+        told |= {"repeated": made.repeated, "foreign": foreign, **({"tokens": came} if came else {})}
         click.echo(orjson.dumps(told).decode())
     else:
         before = ", since before" if made.repeated else ""

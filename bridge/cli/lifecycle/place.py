@@ -1,10 +1,11 @@
 """Where the commands of the lifecycle look and write: the configured log, its digest, its issuers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from bridge.audit.delegations import Tree
 from bridge.audit.reader import LogReader
@@ -12,9 +13,12 @@ from bridge.audit.register import opened
 from bridge.config.settings import Settings
 from bridge.evidence.files import DIGEST_KEY
 from bridge.evidence.keys import token_digest
+from bridge.model.ended import Name, What, meant
+from bridge.model.issuance import Identifier
 
 LOCAL = "local"
 """The issuer where no callers are configured."""
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 @contextmanager
@@ -26,12 +30,33 @@ def tree(settings: Settings) -> Iterator[Tree]:
         yield Tree(register, None if digest is None else lambda name: name.digest(digest))
 
 
+def name_of(settings: Settings, what: What, issuer: str | None, ids: Sequence[str]) -> Name:
+    """What is meant, at the issuer that is named (None: the only one that is configured). UsageError: it cannot be."""
+    return Name(what, issuer_of(settings, issuer), tuple(map(_checked, ids)))
+
+
 def issuer_of(settings: Settings, named: str | None) -> str:
-    """The one that was named, else the only one that is configured."""
+    """The one that was named, else the only one that is configured. UsageError: that spells it in another way."""
+    known = issuers(settings)
     if named is not None:
-        return named
-    issuers = sorted({caller.issuer or caller.name for caller in settings.callers if "token_service" in caller.roles})
-    if len(issuers) > 1 or (settings.callers and not issuers):
-        told = f": there are {', '.join(issuers)}" if issuers else ""
+        if (other := meant(named, known)) is not None:
+            raise click.UsageError(f"--issuer: the callers' configuration has {other}: name it like that")
+        return _checked(named)
+    if len(known) != 1:
+        told = f": there are {', '.join(known)}" if known else ""
         raise click.UsageError(f"--issuer is needed{told}")
-    return issuers[0] if issuers else LOCAL
+    return known[0]
+
+
+def issuers(settings: Settings) -> list[str]:
+    """The authorization servers that the configuration lets ask."""
+    if not settings.callers:
+        return [LOCAL]
+    return sorted({caller.issuer or caller.name for caller in settings.callers if "token_service" in caller.roles})
+
+
+def _checked(text: str) -> str:
+    try:
+        return _IDENTIFIER.validate_python(text)
+    except ValidationError:
+        raise click.UsageError("an id or issuer has 1 to 512 characters, none of them a control character") from None

@@ -8,11 +8,11 @@ import click
 import orjson
 
 from bridge.audit.delegations import is_known
-from bridge.cli.lifecycle.place import issuer_of, tree
+from bridge.cli.lifecycle.place import name_of, tree
 from bridge.cli.options import config_option, json_option
 from bridge.cli.table import aligned, line
 from bridge.config.settings import load_settings
-from bridge.model.ended import Name, What
+from bridge.model.ended import What
 
 
 @click.command("list")
@@ -41,8 +41,9 @@ def list_clients(config: Path | None, *, issuer: str | None, as_json: bool) -> N
 def show(config: Path | None, *, client: str, issuer: str | None, as_json: bool) -> None:
     """Show what a client was granted for whom, and what tokens were exchanged for its tokens."""
     settings = load_settings(config)
+    name = name_of(settings, What.CLIENT, issuer, [client])
     with tree(settings) as found:
-        told = found.of(Name(What.CLIENT, issuer_of(settings, issuer), (client,)))
+        told = found.of(name)
     print_tree(told, as_json=as_json)
     if not is_known(told):
         raise click.exceptions.Exit(1)
