@@ -27,6 +27,9 @@ from bridge.model.issued import grants
 
 MOST_HIDDEN = 100_000
 """Entries with hidden values that are read for one question, the newest."""
+VERSION = 1
+"""Of the tables: those of another are made again."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = files("bridge.audit").joinpath("register.sql").read_text()
 _TABLES = ("seen", "delegation", "hidden", "registered", "ended")
 
@@ -111,13 +114,26 @@ class Register:
 
 @contextmanager
 def opened(reader: LogReader) -> Iterator[Register]:
-    """The register, brought up to the last entry; in memory where the folder may not be written."""
+    """The register, brought up to the last entry; in memory where the folder may not be written.
+
+    EvidenceUnavailable: the log cannot be read, or the tables were damaged; those are made anew by the next one.
+    """
+    path = reader.folder / REGISTER
     try:
-        tables = _open(reader, str(reader.folder / REGISTER))
-    except (OSError, sqlite3.Error):
+        tables = _open(reader, str(path))
+    except (OSError, sqlite3.Error) as error:
+        if _is_damage(error):
+            with suppress(OSError):
+                path.unlink()
         tables = _open(reader, "")
     try:
         yield Register(reader, tables)
+    except sqlite3.DatabaseError as error:
+        if not _is_damage(error):
+            raise
+        with suppress(OSError):
+            path.unlink()
+        raise EvidenceUnavailable(f"{path} was damaged, and is made anew: ask again") from error
     finally:
         tables.close()
 
@@ -143,6 +159,10 @@ def _shown(request: dict[str, Any], member: str) -> str:
     return who(request, member) or HIDDEN
 
 
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
 def _open(reader: LogReader, path: str) -> sqlite3.Connection:
     if path:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds names of people
@@ -150,8 +170,12 @@ def _open(reader: LogReader, path: str) -> sqlite3.Connection:
     try:
         tables.execute("PRAGMA synchronous = OFF")
         tables.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            tables.execute(statement)
+        if tables.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            for table in _TABLES:
+                tables.execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in _SCHEMA.split(";"):
+                tables.execute(statement)
+            tables.execute(f"PRAGMA user_version = {VERSION}")
         _catch_up(reader, tables)
         tables.execute("COMMIT")
     except BaseException:

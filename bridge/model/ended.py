@@ -77,7 +77,7 @@ class Name(NamedTuple):
 
         A name may be a person's, and this stands in the log for ever.
         """
-        written = canonical([self.what, self.issuer, *self.ids])
+        written = canonical([self.what.value, self.issuer, *self.ids])
         return f"{digest.key_id}:{blake2b(written, key=digest.key, digest_size=32, person=_PERSON).hexdigest()}"
 
 

@@ -1,6 +1,8 @@
 """The commands, beside a bridge that runs: it refuses from the next question on, and nothing else changes."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bridge.cli.main import cli
 from bridge.errors import ConfigFault
-from bridge.evidence.files import DIGEST_KEY
+from bridge.evidence.files import DIGEST_KEY, REGISTER
 from bridge.evidence.keys import token_digest
 from tests.lifecycle.test_doors import ordered
 from tests.support.bridge import RunningBridge, request, running_bridge
@@ -128,6 +130,14 @@ def test_what_is_unknown_or_hostile(bridge: RunningBridge) -> None:
     shown = run(bridge, "clients", "show", "\u202eevil").output + run(bridge, "clients", "list").output
     assert "\u202e" not in shown
     assert "\u2028" not in shown
+
+
+def test_an_ending_does_not_wait_for_the_register(bridge: RunningBridge) -> None:
+    run(bridge, "clients", "list")
+    with contextlib.closing(sqlite3.connect(bridge.evidence / REGISTER, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # another program brings it up to date
+        run(bridge, "clients", "delete", "at-once", *WHY)
+    assert not granted(bridge, "at-once", "alice")
 
 
 def test_an_issuer_that_nobody_has_is_told_and_one_that_is_misspelt_is_refused(bridge: RunningBridge) -> None:

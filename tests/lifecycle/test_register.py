@@ -16,6 +16,7 @@ from bridge.audit.database import SameEntries
 from bridge.audit.delegations import DEPTH, MOST, Tree
 from bridge.audit.register import opened
 from bridge.audit.report import Report
+from bridge.errors import EvidenceUnavailable
 from bridge.evidence.files import DATABASE, REGISTER
 from bridge.evidence.keys import token_digest
 from bridge.evidence.store import SqliteStore
@@ -157,13 +158,13 @@ def test_a_client_of_many_whose_tokens_are_exchanged_often_is_told_at_once(tmp_p
     ]
     many += [
         decision(2000, "api", f"other-{number}", subject_token={**token, "sub": f"other-{number}"})
-        for number in range(MOST * 5)
+        for number in range(MOST * 2)
     ]
     with written(tmp_path, many):
         tree(tmp_path, What.CLIENT, "nobody")
         before = time.process_time()
         told = tree(tmp_path, What.CLIENT, "app")
-        assert time.process_time() - before < 5
+        assert time.process_time() - before < 4
     assert (len(told["delegations"]), told["more"]) == (MOST, True)
 
 
@@ -273,6 +274,31 @@ def test_it_is_the_same_made_at_one_go_or_bit_by_bit(made: list[Any], data: st.D
 def dumped(folder: Path) -> list[Any]:
     with contextlib.closing(sqlite3.connect(folder / REGISTER)) as db:
         return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in TABLES]
+
+
+def spoil(path: Path, how: str) -> None:
+    """Makes of the tables no database, one with damage inside, or one of an earlier version."""
+    if how == "older":
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA user_version = 0")
+            db.execute("ALTER TABLE delegation DROP COLUMN minted")
+        return
+    found = bytearray(path.read_bytes())
+    begin = 0 if how == "none" else 8192
+    found[begin:] = b"\xff" * (len(found) - begin)
+    path.write_bytes(found)
+
+
+@pytest.mark.parametrize("how", ["none", "damaged", "older"])
+def test_tables_that_are_damaged_or_of_another_version_are_made_anew(tmp_path: Path, how: str) -> None:
+    with written(tmp_path, [decision(1000, "app", f"user-{number}") for number in range(500)]):
+        whole = tree(tmp_path, What.CLIENT, "app")
+        spoil(tmp_path / REGISTER, how)
+        with contextlib.suppress(EvidenceUnavailable):
+            assert tree(tmp_path, What.CLIENT, "app") == whole
+        assert tree(tmp_path, What.CLIENT, "app") == whole
+        with contextlib.closing(sqlite3.connect(tmp_path / REGISTER)) as db:
+            assert db.execute("SELECT sum(granted) FROM delegation").fetchone() == (500,)
 
 
 def test_the_log_itself_is_not_touched(tmp_path: Path) -> None:

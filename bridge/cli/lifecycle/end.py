@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from bridge.cli.lifecycle.place import issuers, name_of, tree
+from bridge.cli.lifecycle.place import issuers, name_of, require_log, tree
 from bridge.cli.lifecycle.show import print_tree
 from bridge.cli.lifecycle.tokens import Taking
 from bridge.cli.lifecycle.writing import commit, orders_of
@@ -118,12 +118,12 @@ def _do(
 ) -> None:
     settings = load_settings(config)
     name = name_of(settings, what, issuer, ids)
-    with tree(settings) as found:  # there must be a log, and it must be readable, before anything is written
-        told = found.of(name) if dry_run else {}
     taking = None if token_file is None else Taking(settings, name, token_file, dry_run=dry_run)
     if dry_run:
-        print_tree(told, as_json=as_json)
+        with tree(settings) as found:
+            print_tree(found.of(name), as_json=as_json)
         return
+    require_log(settings)
     try:
         made = _written(settings, _order(name, effect, reason, by or user_name()))
     except NotEnded as error:

@@ -8,7 +8,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from bridge.cli.lifecycle.end import user_name
-from bridge.cli.lifecycle.place import issuer_of, tree
+from bridge.cli.lifecycle.place import issuer_of, require_log
 from bridge.cli.lifecycle.writing import commit
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import load_settings
@@ -43,8 +43,7 @@ def import_clients(config: Path | None, *, file: Path, issuer: str | None, by: s
     if not caller.isprintable() or len(caller) > 500:
         raise click.UsageError("--by: one line of at most 500 characters")
     ids = _ids(file)
-    with tree(settings):  # there must be a log
-        pass
+    require_log(settings)
     commit(settings, registered(issuer_of(settings, issuer), ids, CLI, caller))
     click.echo(orjson.dumps({"clients": len(ids)}).decode() if as_json else f"{len(ids)} clients")
 

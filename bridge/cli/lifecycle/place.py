@@ -21,6 +21,11 @@ LOCAL = "local"
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
+def require_log(settings: Settings) -> None:
+    """EvidenceUnavailable when there is no log, before anything is written."""
+    LogReader(Path(settings.evidence.path)).close()
+
+
 @contextmanager
 def tree(settings: Settings) -> Iterator[Tree]:
     """The register, brought up to date. EvidenceUnavailable when there is no log."""
