@@ -14,6 +14,8 @@ REGISTERED = "clients"
 """The kind of an entry that tells of clients which an authorization server knows."""
 DIGEST = "ended_digest"
 """The member by which the entries about one name are found; only an ending and a new beginning carry it."""
+ENDING_TIME = "ending_time"
+"""The member of a new beginning that tells when that had ended which begins anew."""
 MAX_ACTORS = 128
 """Actors of a chain (`act`, RFC 8693) that are looked at; a document cannot be nested deeper."""
 UNKNOWN = float("-inf")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.model.commitment import standing_in
 from bridge.model.decision import Code, Outcome
-from bridge.model.ended import DIGEST, FINAL, KIND, Effect, Name, What, begun, names_in
+from bridge.model.ended import DIGEST, ENDING_TIME, FINAL, KIND, Effect, Name, What, begun, names_in
 from bridge.model.entry import fit
 from bridge.model.issued import TokenDigest
 from bridge.model.times import parse_rfc3339
@@ -47,8 +47,8 @@ def _ending(told: Receipt, name: Name, request: Mapping[str, Any], decided: floa
         return told.index
     # What ended began anew; what hangs on something older, or does not show that it is younger, stays as it was.
     began = begun(request, name.what, decided)
-    anew = parse_rfc3339(told.entry["time"])
-    if began is None or (anew is not None and began > anew):
+    known = [parse_rfc3339(told.entry.get(member)) for member in ("time", ENDING_TIME)]
+    if began is None or began > max((at for at in known if at is not None), default=decided):
         return None
     ending: int = told.entry["ending"]
     return ending

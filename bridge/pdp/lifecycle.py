@@ -10,7 +10,7 @@ import structlog
 
 from bridge.errors import EvidenceUnavailable, NotEnded
 from bridge.model.commitment import SALT_BYTES, Disclosure, as_value
-from bridge.model.ended import DIGEST, FINAL, KIND, Effect, Name
+from bridge.model.ended import DIGEST, ENDING_TIME, FINAL, KIND, Effect, Name
 from bridge.model.entry import canonical
 from bridge.model.issued import TokenDigest
 from bridge.model.mask import Pointer, covers, mask_pointers, write_pointer
@@ -141,4 +141,8 @@ def _finish(entry: dict[str, Any], kept: tuple[Disclosure, ...], log: Lookup) ->
         return before
     if entry["effect"] == Effect.ENDED:
         return Record(entry, disclosures=kept)
-    return _NOTHING if before is None else Record({**entry, "ending": before.index}, disclosures=kept)
+    if before is None:
+        return _NOTHING
+    # By the clock of whoever ended it, which may be ahead of the one that `time` is of.
+    told = {"ending": before.index, ENDING_TIME: before.entry["time"]}
+    return Record({**entry, **told}, disclosures=kept)
