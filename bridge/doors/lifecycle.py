@@ -142,6 +142,8 @@ class LifecycleDoor:
         caller = self._operator(request)
         if unknown := sorted(request.query.keys() - {"reason", "dry_run"}):
             raise MalformedRequest([(f"/{unknown[0][:64]}", "unknown parameter; there are reason and dry_run")])
+        if twice := sorted(name for name in request.query if len(request.query.getall(name)) > 1):
+            raise MalformedRequest([(f"/{twice[0]}", "stands there more than once")])
         query: dict[str, Any] = dict(request.query)
         if "dry_run" in query:
             query["dry_run"] = {"true": True, "false": False}.get(query["dry_run"])

@@ -89,13 +89,15 @@ def names_in(request: Mapping[str, Any], issuer: str) -> list[Name]:
     token = request.get("subject_token")
     found: list[Name] = []
     acting: list[str] = []
+    # Whatever a server calls the subject: there is none but the client (RFC 6749, section 4.4).
+    itself = grant_name(request.get("grant_type")) == "client_credentials"
     if client is not None:
         found.append(Name(What.CLIENT, issuer, (client["id"],)))
         acting.append(client["id"])
     for party in (subject, actor):
         if party is not None:
             found.append(Name(What.SUBJECT, issuer, (party["id"],)))
-            if party["type"] != "user":  # a client that acts, or is its own subject
+            if party["type"] != "user" or itself:  # a client that acts, or is its own subject
                 found.append(Name(What.CLIENT, issuer, (party["id"],)))
     if actor is not None and actor["type"] != "user":
         acting.append(actor["id"])

@@ -162,6 +162,8 @@ def test_without_its_digest_key_a_log_with_endings_is_not_written(bridge: Runnin
             with pytest.raises(ConfigFault, match="endings"):
                 token_digest(bridge.evidence)
             assert path.exists() is (other is not None)
+            for command in (["clients", "show", "gone"], ["clients", "list"]):  # it would say "not ended"
+                assert isinstance(run(bridge, *command, code=1).exception, ConfigFault)
     finally:
         path.write_bytes(key)
 

@@ -354,6 +354,7 @@ def test_a_deletion_needs_a_reason_and_knows_no_other_parameter(bridge: RunningB
     assert delete(bridge, fresh("client"), params={}).status_code == 400
     for more in ({"dryrun": "true"}, {"dry_run": "1"}):
         assert delete(bridge, fresh("client"), params={"reason": "x", **more}).status_code == 400
+    assert delete(bridge, fresh("client"), params={"reason": ["x", "y"]}).status_code == 400
 
 
 def show(bridge: RunningBridge, client: str, status: int = 200) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def test_who_acts_needs_the_delegation_of_whom_the_token_is_about() -> None:
     assert not named(asked, What.DELEGATION, "alice", "alice")
 
 
+def test_a_client_that_a_server_calls_a_user_counts() -> None:
+    """There are servers that send one type of subject for all, and no client beside it."""
+    alone = {"grant_type": "client_credentials", "subject": {"type": "user", "id": "app"}}
+    assert named(alone, What.CLIENT, "app")
+    assert not named({**alone, "grant_type": "authorization_code"}, What.CLIENT, "app")
+
+
 def test_ids_that_are_numbers_in_a_token_count_by_their_digits() -> None:
     asked = exchange({"sub": 17, "client_id": 18, "sid": 19, "act": {"sub": 20}})
     assert named(asked, What.SUBJECT, "17")

@@ -11,6 +11,7 @@ from bridge.audit.delegations import Tree
 from bridge.audit.reader import LogReader
 from bridge.audit.register import opened
 from bridge.config.settings import Settings
+from bridge.errors import ConfigFault
 from bridge.evidence.files import DIGEST_KEY
 from bridge.evidence.keys import token_digest
 from bridge.model.ended import Name, What, meant
@@ -28,10 +29,14 @@ def require_log(settings: Settings) -> None:
 
 @contextmanager
 def tree(settings: Settings) -> Iterator[Tree]:
-    """The register, brought up to date. EvidenceUnavailable when there is no log."""
+    """The register, brought up to date. EvidenceUnavailable: there is no log; ConfigFault: no digest key."""
     folder = Path(settings.evidence.path)
     with closing(LogReader(folder)) as reader, opened(reader) as register:
         digest = token_digest(folder) if (folder / DIGEST_KEY).exists() else None
+        if digest is None and register.tables.execute("SELECT 1 FROM ended").fetchone():
+            raise ConfigFault(
+                f"{folder / DIGEST_KEY} is gone, so that what has ended cannot be told: put its copy there"
+            )
         yield Tree(register, None if digest is None else lambda name: name.digest(digest))
 
 
