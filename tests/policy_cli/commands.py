@@ -1,14 +1,10 @@
-"""Runs the console script."""
+"""Runs `issuance-bridge` as an engineer does."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-BRIDGE = Path(sys.prefix) / "bin" / "issuance-bridge"
+from tests.support.bridge import run_cli
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,5 @@ class Ran:
 
 
 def run(*arguments: str) -> Ran:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE__")}
-    done = subprocess.run([BRIDGE, *arguments], capture_output=True, text=True, check=False, timeout=120, env=env)
+    done = run_cli(*arguments, timeout=120)
     return Ran(done.returncode, done.stdout, done.stderr)

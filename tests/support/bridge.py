@@ -23,7 +23,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
 import aiohttp
 import httpx
@@ -32,10 +32,13 @@ import psutil
 from bridge.config.settings import load_settings
 from bridge.server import Bridge
 from tests.support.evidence import entries, entry_of, input_of
+from tests.support.nursery import Child, can_fork, finish, nursery
 from tests.support.policies import write_policies
 
 PATH = "/v1/issuance/decisions"
 START_S, STOP_S = 40.0, 20.0
+
+Process: TypeAlias = "subprocess.Popen[bytes] | Child"
 
 
 def request(*scopes: str, **members: Any) -> dict[str, Any]:
@@ -108,8 +111,11 @@ def run_cli(
     *arguments: str | Path, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """`issuance-bridge ARGUMENTS`, to its end."""
-    command = [sys.executable, "-m", "bridge", *map(str, arguments)]
+    words = [str(argument) for argument in arguments]
     environment = {**clean_environment(), "PYTHONPATH": os.getcwd(), **(env or {})}  # noqa: PTH109 - as the child sees it
+    if can_fork(env or {}):
+        return finish(words, environment, timeout=timeout, cwd=cwd or Path.cwd())
+    command = [sys.executable, "-m", "bridge", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, check=False, env=environment, cwd=cwd
     )
@@ -123,7 +129,7 @@ class RunningBridge:
     port: int
     config: Path
     evidence: Path
-    process: "subprocess.Popen[bytes]"
+    process: Process
     client: httpx.Client
     log_file: Path
 
@@ -189,7 +195,7 @@ def read_events(log_file: Path, event: str | None = None) -> list[dict[str, Any]
 class Starting:
     """A process that may not listen yet; `family`: what must not stay behind."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     family: list[psutil.Process]
     config: Path
     log_file: Path
@@ -201,6 +207,14 @@ class Starting:
         return self.family
 
 
+def _start(words: list[str], env: Mapping[str, str], output: IO[bytes]) -> Process:
+    environment = {**clean_environment(), **env}
+    if can_fork(env):
+        return nursery().start(words, environment, out=output, err=output, cwd=Path.cwd())
+    command = [sys.executable, "-m", "bridge", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment)
+
+
 @contextlib.contextmanager
 def starting_bridge(
     folder: Path, policies: Path | None = None, *, env: Mapping[str, str] | None = None, **sections: Any
@@ -208,13 +222,7 @@ def starting_bridge(
     """`issuance-bridge serve`, just begun; ended on the way out, and nothing of it may stay behind."""
     config, log_file = write_config(folder, policies, **sections), folder / "bridge.log"
     with log_file.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "serve", "--config", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**clean_environment(), **(env or {})},
-        )
+        process = _start(["serve", "--config", str(config)], env or {}, output)
     starting = Starting(process, [psutil.Process(process.pid)], config, log_file)
     try:
         yield starting
@@ -245,7 +253,7 @@ def running_bridge(
             yield RunningBridge(url, port, starting.config, evidence, starting.process, client, starting.log_file)
 
 
-def _wait_for_port(process: "subprocess.Popen[bytes]", log_file: Path, workers: int) -> int:
+def _wait_for_port(process: Process, log_file: Path, workers: int) -> int:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         listening = read_events(log_file, "listening")
@@ -258,7 +266,7 @@ def _wait_for_port(process: "subprocess.Popen[bytes]", log_file: Path, workers: 
     raise AssertionError(f"the bridge: {state}\n{log_file.read_text(errors='replace')}")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: Process) -> None:
     if process.poll() is None:
         process.terminate()
     try:
