@@ -9,7 +9,7 @@ UV ?= uv
 # Locked as of this day, so that anyone gets the same result; move it to take newer packages.
 LOCK_DAY ?= 2026-11-16
 ARGS ?=
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 CODE := $(wildcard bridge scripts tests examples bench)
 # Joined as the bridge joins them. What is not policy or policy data would else be loaded as data.
@@ -18,7 +18,7 @@ REGO := --ignore capabilities.json --ignore schemas --ignore cases rego bridge/k
 LINT_REGO := bridge/policy/lint
 SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
 
-.PHONY: help setup run test check-generated compiler foreign sdk-node fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
+.PHONY: help setup run test checks check-generated compiler foreign sdk-node fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,11 @@ setup: ## make .venv, install what is locked, get OPA; does only what is not don
 run: setup ## set up and start the bridge with its own OPA (make run ARGS="--config FILE")
 	$(BIN)/issuance-bridge serve $(ARGS)
 
-test: fmt-check lint types imports deps check-generated rego rego-test pytest ## set up and pass everything: format, lint, types, imports, Rego, tests
+test: setup ## set up and pass everything: format, lint, types, imports, Rego, tests
+	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) checks compiler foreign sdk-node
+	@$(MAKE) --no-print-directory pytest
+
+checks: types rego-test lint imports rego fmt-check deps check-generated # the longest first
 
 fmt: setup ## format Python and Rego
 	$(BIN)/ruff format $(CODE)

@@ -208,14 +208,16 @@ class TestObtain:
 
 @pytest.mark.timeout(300)  # it makes an environment
 class TestEnvironment:
-    @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        (tmp_path / "requirements").mkdir()
-        (tmp_path / "requirements/dev.txt").write_text("one==1\n")
-        (tmp_path / "pyproject.toml").write_text("[project]\n")
-        return tmp_path
+    @pytest.fixture(scope="class")
+    def root(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Where the first test that needs an environment makes it."""
+        root = tmp_path_factory.mktemp("root")
+        (root / "requirements").mkdir()
+        return root
 
     def test_only_what_is_not_done_yet(self, root: Path) -> None:
+        (root / "requirements/dev.txt").write_text("one==1\n")
+        (root / "pyproject.toml").write_text("[project]\n")
         done: list[str] = []
 
         def install(arguments: list[str | Path]) -> None:
@@ -265,14 +267,14 @@ class TestEnvironment:
         stamp.once("root", "/elsewhere", lambda: None)
         assert not environment.usable(here, stamp, here.parent)
 
-    def test_without_an_index_it_says_what_is_missing(self, tmp_path: Path) -> None:
-        shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-        shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
-        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    def test_without_an_index_it_says_what_is_missing(self, root: Path) -> None:
+        shutil.copytree(ROOT / "scripts", root / "scripts")
+        shutil.copytree(ROOT / "requirements", root / "requirements", dirs_exist_ok=True)
+        shutil.copy(ROOT / "pyproject.toml", root)
         nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
         env = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")} | nowhere | {"NO_PROXY": "127.0.0.1"}
         command = [sys.executable, "-m", "scripts.setup"]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert "setup: the Python packages could not be installed. Is the package index reachable?" in done.stderr
         assert "Traceback" not in done.stderr

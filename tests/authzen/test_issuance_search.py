@@ -58,6 +58,12 @@ allow contains {"code": "ok"} if input.scope in data.registry.clients[input.issu
 SCOPES = ["openid", "read", "pay", "sealed", "urn:x/*", "never", "t:x", "t:y", "unmapped"]
 DECLARED = {"issuance": {"capabilities": ["urn:ietf:params:authzen:token-issuance"]}}
 Entity = dict[str, Any]
+# A busy machine is not what is tested.
+PATIENT: dict[str, dict[str, Any]] = {
+    "server": {"deadline_ms": 20_000},
+    "engine": {"deadline_ms": 10_000},
+    "authzen": {"search_deadline_ms": 40_000},
+}
 
 
 def policies_of(folder: Path, policies: dict[str, str] = POLICIES, issuer: str = "local") -> Path:
@@ -66,7 +72,7 @@ def policies_of(folder: Path, policies: dict[str, str] = POLICIES, issuer: str =
 
 @pytest.fixture
 async def bridge(tmp_path: Path) -> AsyncIterator[LocalBridge]:
-    async with local_bridge(tmp_path, policies_of(tmp_path / "rego")) as bridge:
+    async with local_bridge(tmp_path, policies_of(tmp_path / "rego"), **PATIENT) as bridge:
         yield bridge
 
 
@@ -181,7 +187,7 @@ async def test_an_issuer_without_registered_clients_is_not_answered_with_nobody(
     ]
     subject, resource = {"type": "client"}, {"type": "audience", "id": A}
     body = {"subject": subject, "action": {"name": "read"}, "resource": resource}
-    async with local_bridge(tmp_path, policies, callers=callers) as bridge:
+    async with local_bridge(tmp_path, policies, callers=callers, **PATIENT) as bridge:
         found = [one["id"] for one in await results(bridge, "subject", body, caller="audit")]
         assert found == ["batch", "edge", "web"]
         reply = await searched(bridge, "subject", body, caller="lost", status=501)
@@ -236,7 +242,7 @@ async def test_a_gate_that_always_fails_is_told_at_once(tmp_path: Path, monkeypa
 async def test_what_one_gate_permits_no_failure_of_another_takes_away(tmp_path: Path) -> None:
     failing = 'deny contains "x" if { input.grant_type == "authorization_code"; to_number("x") > 0 }'
     changed = {"issuance.gate": POLICIES["issuance.gate"] + failing, "issuance.scope.free": "allow := true"}
-    async with local_bridge(tmp_path, policies_of(tmp_path / "rego", {**POLICIES, **changed})) as bridge:
+    async with local_bridge(tmp_path, policies_of(tmp_path / "rego", {**POLICIES, **changed}), **PATIENT) as bridge:
         subject = {"type": "client", "id": "bare"}
         body = {"subject": subject, "action": {"name": "free"}, "resource": {"type": "audience"}}
         found = [{"type": "audience", "id": target} for target in (A, B)]
@@ -275,7 +281,7 @@ async def test_a_policy_set_that_changes_meanwhile_is_asked_anew(
 ) -> None:
     monkeypatch.setattr(trials, "CHUNK", 2)
     policies = policies_of(tmp_path / "rego")
-    async with local_bridge(tmp_path, policies) as bridge:
+    async with local_bridge(tmp_path, policies, **PATIENT) as bridge:
         body = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
         before, found = bridge.bridge.policies.current, set[str]()
         policies_of(policies, {**POLICIES, "issuance.scope.never": "allow := true"})
@@ -292,7 +298,7 @@ async def test_a_policy_set_that_changes_meanwhile_is_asked_anew(
 
 async def test_decisions_go_on_beside_a_large_search(tmp_path: Path) -> None:
     scopes = {f'issuance.scope["s:{n}"]': "allow := input.client.id == 'none'".replace("'", '"') for n in range(80)}
-    async with local_bridge(tmp_path, policies_of(tmp_path / "rego", {**POLICIES, **scopes})) as bridge:
+    async with local_bridge(tmp_path, policies_of(tmp_path / "rego", {**POLICIES, **scopes}), **PATIENT) as bridge:
         body = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
         search = asyncio.create_task(results(bridge, "action", body))
         asked = 0
@@ -310,7 +316,8 @@ async def test_decisions_go_on_beside_a_large_search(tmp_path: Path) -> None:
 async def test_searches_that_wait_for_each_other_leave_places_for_decisions(tmp_path: Path) -> None:
     scopes = {f'issuance.scope["s:{n}"]': "allow := input.client.id == 'none'".replace("'", '"') for n in range(80)}
     policies = policies_of(tmp_path / "rego", {**POLICIES, **scopes})
-    async with local_bridge(tmp_path, policies, server={"max_in_flight": 8}) as bridge:
+    patient = {**PATIENT, "server": {**PATIENT["server"], "max_in_flight": 8}}
+    async with local_bridge(tmp_path, policies, **patient) as bridge:
         body = {"subject": {"type": "client", "id": "batch"}, "resource": {"type": "audience", "id": A}}
 
         async def search() -> int:

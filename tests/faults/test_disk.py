@@ -56,8 +56,18 @@ class Trial:
         """How many denials the `gap` entries tell of."""
         return sum(row.entry["denied"] for row in self.rows() if row.entry["kind"] == "gap")
 
-    def unrecorded(self) -> list[dict[str, Any]]:
-        return [reply for reply in self.replies if code_of(reply) == "evidence_unavailable"]
+    def unrecorded(self, asked: int) -> int:
+        """How many of the replies from this one on were denials that no entry stands for."""
+        return sum(code_of(reply) == "evidence_unavailable" for reply in self.replies[asked:])
+
+    def unready(self, within_s: float) -> bool:
+        """Whether it is found not ready in this time."""
+        until = time.monotonic() + within_s
+        while self.bridge.get("/health/ready").status_code != 503:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
 
     def assert_whole(self) -> None:
         log = self.rows()
@@ -105,8 +115,22 @@ def disk(shared: Trial) -> Iterator[Trial]:
     shared.assert_whole()
 
 
+@pytest.fixture(scope="module")
+def shared_hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    yield from trial(tmp_path_factory.mktemp("hurried"), server={"deadline_ms": 300})
+
+
 @pytest.fixture
-def hurried(tmp_path: Path) -> Iterator[Trial]:
+def hurried(shared_hurried: Trial) -> Iterator[Trial]:
+    """As `disk`, of a bridge that syncs of 800 ms bring beyond its deadline."""
+    shared_hurried.until_well()
+    yield shared_hurried
+    shared_hurried.until_well()
+    shared_hurried.assert_whole()
+
+
+@pytest.fixture
+def doomed(tmp_path: Path) -> Iterator[Trial]:
     yield from trial(tmp_path, server={"deadline_ms": 300})
 
 
@@ -149,7 +173,10 @@ def stuck(faults: DiskFaults) -> None:
     faults.set("ftruncate", fail=errno.EIO)
 
 
-@pytest.mark.parametrize("breaks", [no_sync, full, torn, torn_then_stuck, stuck])
+COMING_ONCE = (torn_then_stuck, stuck)
+
+
+@pytest.mark.parametrize("breaks", [no_sync, full, torn, *COMING_ONCE])
 def test_while_nothing_can_be_written_nothing_is_granted(disk: Trial, breaks: Callable[[DiskFaults], None]) -> None:
     before = len(disk.rows())
     told, counted, asked = disk.told(), disk.metric(UNRECORDED), len(disk.replies)
@@ -159,14 +186,16 @@ def test_while_nothing_can_be_written_nothing_is_granted(disk: Trial, breaks: Ca
 
     def broken() -> bool:
         breaks(disk.faults)
-        return code_of(disk.ask_at_once(4, 2)[0]) is not None
+        return {code_of(reply) for reply in disk.ask_at_once(4, 2)} != {None}
 
-    wait_until(broken, 5)  # a fault that comes once may have hit who publishes, beside the log
+    wait_until(broken, 20)  # a fault that comes once may have hit who publishes, beside the log
+    since = len(disk.replies)
     time.sleep(0.4)  # at least one attempt to recover fails
     for _ in range(4):
         disk.ask()
     denials = [reply for reply in disk.replies[asked:] if code_of(reply) is not None]
-    assert len(denials) == 12
+    assert len(denials) == 12 or breaks in COMING_ONCE  # of which some may have been granted before
+    assert {code_of(reply) for reply in disk.replies[since:]} == {"evidence_unavailable"}
     assert {code_of(reply) for reply in denials} == {"evidence_unavailable"}
     assert not [reply for reply in denials if "evidence" in reply]
     assert disk.metric(UNRECORDED) - counted == len(denials)
@@ -183,33 +212,41 @@ def test_while_nothing_can_be_written_nothing_is_granted(disk: Trial, breaks: Ca
     first, *_ = (row.entry for row in disk.rows()[before:] if row.entry["id"] not in known)
     assert first["kind"] == "gap"
     assert began <= first["from"] < first["to"] <= first["time"]
-    assert disk.told() - told == sum(code_of(reply) == "evidence_unavailable" for reply in disk.replies[asked:])
+    assert disk.told() - told == disk.unrecorded(asked)
 
 
 @pytest.mark.parametrize(("op", "after"), [*(("sync", n) for n in range(5)), *(("write", n) for n in range(0, 9, 2))])
 def test_a_fault_at_any_step_of_writing_and_recovering(disk: Trial, op: Op, after: int) -> None:
     """The n-th call fails and the three after it: in a commit, in closing, in opening again, in writing the gap."""
-    told, asked, failed = disk.told(), len(disk.replies), disk.faults.faults(op)
-    disk.faults.set(op, fail=errno.EIO, after=after, count=4)
-    disk.ask_at_once(4, 3)
-    wait_until(lambda: disk.ask() and disk.faults.faults(op) - failed >= 4, 20)
+    told, asked = disk.told(), len(disk.replies)
+
+    def met() -> bool:
+        failed = disk.faults.faults(op)
+        disk.faults.set(op, fail=errno.EIO, after=after, count=4)
+        disk.ask_at_once(4, 3)
+        wait_until(lambda: disk.ask() and disk.faults.faults(op) - failed >= 4, 20)
+        return disk.unrecorded(asked) >= 1
+
+    wait_until(met, 40)  # who publishes, beside the log, may have met all four
     disk.until_well()
-    denied = sum(code_of(reply) == "evidence_unavailable" for reply in disk.replies[asked:])
-    assert denied >= 1
-    assert disk.told() - told == denied
+    assert disk.told() - told == disk.unrecorded(asked)
 
 
 @pytest.mark.parametrize("after", [3, 5, 6, 7])
 def test_the_recovery_fails_too(disk: Trial, after: int) -> None:
     """A commit that failed may come to light again when the file is read anew: the gap's own is told but once."""
-    told, asked, failed = disk.told(), len(disk.replies), disk.faults.faults("sync")
-    disk.faults.set("sync", delay_ms=50, fail=errno.EIO, after=after, count=3)
-    disk.faults.set("write", fail=errno.ENOSPC, count=1)
-    wait_until(lambda: disk.ask_at_once(4, 3) and disk.faults.faults("sync") - failed >= 3, 20)
+    told, asked = disk.told(), len(disk.replies)
+
+    def met() -> bool:
+        failed = disk.faults.faults("sync")
+        disk.faults.set("sync", delay_ms=50, fail=errno.EIO, after=after, count=3)
+        disk.faults.set("write", fail=errno.ENOSPC, count=1)
+        wait_until(lambda: disk.ask_at_once(4, 3) and disk.faults.faults("sync") - failed >= 3, 20)
+        return disk.unrecorded(asked) >= 1
+
+    wait_until(met, 40)  # who publishes, beside the log, may have met them all
     disk.until_well()
-    denied = sum(code_of(reply) == "evidence_unavailable" for reply in disk.replies[asked:])
-    assert denied >= 1
-    assert disk.told() - told == denied
+    assert disk.told() - told == disk.unrecorded(asked)
 
 
 def test_renaming_is_not_part_of_writing(disk: Trial) -> None:
@@ -225,10 +262,11 @@ def test_short_writes_are_written_to_their_end(disk: Trial) -> None:
 
 
 def test_a_sync_beyond_the_deadline_is_a_denial_that_is_told_later(hurried: Trial) -> None:
-    hurried.faults.set("sync", delay_ms=800)
+    told = hurried.told()
+    hurried.faults.set("sync", delay_ms=2000)
     began = time.monotonic()
     denials = hurried.ask_at_once(4)
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 2
     assert {code_of(reply) for reply in denials} == {"deadline"}
     hurried.until_well()
     hurried.assert_whole()
@@ -240,18 +278,19 @@ def test_a_sync_beyond_the_deadline_is_a_denial_that_is_told_later(hurried: Tria
         assert (decision["kind"], decision["outcome"]) == ("decision", "allow")
         assert (overruled["kind"], overruled["outcome"], overruled["overruled"]) == ("overruled", "deny", "allow")
         assert overruled["reply"] == {"outcome": "deny", "code": "deadline"}
-    assert hurried.told() == 0
+    assert hurried.told() == told
 
 
 def test_a_sync_that_fails_after_the_deadline(hurried: Trial) -> None:
     """Neither the entry nor its `overruled` may be there; then the denial is told by the gap."""
+    told, asked = hurried.told(), len(hurried.replies)
     hurried.faults.set("sync", delay_ms=800, fail=errno.EIO)
     (denial,) = hurried.ask_at_once(1)
     assert code_of(denial) == "deadline"
     wait_until(lambda: hurried.bridge.get("/health/ready").status_code == 503)
     hurried.until_well()
     hurried.assert_whole()
-    assert hurried.told() == 1 + len(hurried.unrecorded())
+    assert hurried.told() - told == 1 + hurried.unrecorded(asked)
 
 
 def test_a_log_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:
@@ -302,10 +341,15 @@ def test_an_overruling_that_cannot_be_written_is_written_later(hurried: Trial) -
 
 def test_what_was_denied_for_the_deadline_is_overruled_as_that(hurried: Trial) -> None:
     """The sync ends in a failure after the reply, and the entry comes to light all the same."""
-    hurried.faults.set("sync", delay_ms=800, fail=errno.EIO, count=1)
-    denial = hurried.ask()
-    assert code_of(denial) == "deadline"
-    wait_until(lambda: hurried.bridge.get("/health/ready").status_code == 503)
+
+    def failed() -> dict[str, Any] | None:
+        hurried.faults.set("sync", delay_ms=800, fail=errno.EIO, count=1)
+        reply = hurried.ask()
+        assert code_of(reply) == "deadline"
+        return reply if hurried.unready(4) else None
+
+    denial = wait_until(failed, 20)  # who publishes, beside the log, may have met it
+    assert denial
     hurried.until_well()
     hurried.assert_whole()
     about = [row.entry for row in hurried.rows() if row.entry.get("decision_id") == denial["decision_id"]]
@@ -313,16 +357,16 @@ def test_what_was_denied_for_the_deadline_is_overruled_as_that(hurried: Trial) -
     assert [e["reply"]["code"] for e in about] == ["deadline"] * len(decision)
 
 
-def test_what_is_lost_in_the_last_commit_is_in_the_process_log(hurried: Trial) -> None:
+def test_what_is_lost_in_the_last_commit_is_in_the_process_log(doomed: Trial) -> None:
     """The log says yes, the caller was told no, and nobody is left to say so in the log."""
-    hurried.faults.set("sync", delay_ms=800)
-    denial = hurried.ask()
+    doomed.faults.set("sync", delay_ms=800)
+    denial = doomed.ask()
     assert code_of(denial) == "deadline"
-    syncs = hurried.faults.count("sync")
-    hurried.faults.set("sync", delay_ms=800, fail=errno.EIO)
-    wait_until(lambda: hurried.faults.count("sync") > syncs)  # of the `overruled` entry
-    hurried.bridge.process.terminate()
-    hurried.bridge.process.wait(20)
-    (lost,) = hurried.bridge.log_events("denied_unrecorded")
+    syncs = doomed.faults.count("sync")
+    doomed.faults.set("sync", delay_ms=800, fail=errno.EIO)
+    wait_until(lambda: doomed.faults.count("sync") > syncs)  # of the `overruled` entry
+    doomed.bridge.process.terminate()
+    doomed.bridge.process.wait(20)
+    (lost,) = doomed.bridge.log_events("denied_unrecorded")
     assert (lost["kind"], lost["denials"], lost["decision_id"]) == ("overruled", 1, denial["decision_id"])
-    assert [event["denied"] for event in hurried.bridge.log_events("denied_unrecorded_at_stop")] == [1]
+    assert [event["denied"] for event in doomed.bridge.log_events("denied_unrecorded_at_stop")] == [1]

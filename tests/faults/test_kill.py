@@ -4,11 +4,8 @@ every checkpoint that was ever published still holds."""
 import contextlib
 import http.client
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +17,7 @@ import pytest
 
 from bridge.evidence.files import VKEY
 from tests.support.bridge import PATH, clean_environment, read_events, request, running_bridge, write_config
+from tests.support.nursery import Child, nursery
 from tests.support.policies import POLICIES, write_policies
 from tests.support.waiting import wait_until
 from tests.tree.logs import audit, entries_of, expected_tiles, signed_sizes, tiles_in
@@ -33,43 +31,18 @@ WHILE_STARTING, LONG = 5, 4
 """Every fifth round ends before the bridge listens, or at about that time; every fourth of the others is a long one."""
 PATIENT: dict[str, Any] = {"server": {"deadline_ms": 20_000}, "engine": {"deadline_ms": 15_000}}
 
-# One process that has imported the bridge, and forks one at each line: half of a start is importing.
-NURSERY = """
-import os, sys
-import bridge.cli.main, bridge.cli.serve
-for line in sys.stdin:
-    log, config = line.rstrip("\\n").split("\\t")
-    pid = os.fork()
-    if pid == 0:
-        null, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_APPEND)
-        for source, target in ((null, 0), (out, 1), (out, 2)):
-            os.dup2(source, target)
-        sys.argv = ["issuance-bridge", "serve", "--config", config]
-        bridge.cli.main.run()
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
 
-
-class Nursery:
-    """Starts bridges on one configuration, one after the other, each to be killed."""
+class Victims:
+    """Bridges on one configuration, one after the other, each to be killed."""
 
     def __init__(self, folder: Path, config: Path) -> None:
         self._config, self.log_file = config, folder / "bridge.log"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", NURSERY],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=clean_environment(),
-        )
-        self._pid = 0
+        self._running: Child | None = None
 
     def start(self) -> None:
-        assert self._process.stdin
-        self.log_file.write_bytes(b"")
-        print(self.log_file, self._config, sep="\t", file=self._process.stdin, flush=True)
-        self._pid = int(self._answer())
+        words = ["serve", "--config", str(self._config)]
+        with self.log_file.open("wb") as log:
+            self._running = nursery().start(words, clean_environment(), out=log, err=log, cwd=Path.cwd())
 
     def port(self) -> int | None:
         """Where it listens; None while it does not yet."""
@@ -78,22 +51,17 @@ class Nursery:
         return int(events[0]["port"]) if events else None
 
     def engines(self) -> list[psutil.Process]:
-        return psutil.Process(self._pid).children()
+        assert self._running
+        return psutil.Process(self._running.pid).children()
 
     def kill(self) -> None:
-        pid, self._pid = self._pid, 0
-        os.kill(pid, signal.SIGKILL)
-        assert int(self._answer()) == -signal.SIGKILL, self.log_file.read_text()
+        assert self._running
+        self._running.kill()
+        assert self._running.wait(20) == -signal.SIGKILL, self.log_file.read_text()
 
     def close(self) -> None:
-        if self._pid:  # a round that failed
-            os.kill(self._pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.communicate()
-
-    def _answer(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
+        if self._running:
+            self._running.kill()  # of a round that failed
 
 
 class Load:
@@ -154,30 +122,30 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
         tmp_path / "rego", {name: POLICIES[name] for name in ("issuance.gate", "issuance.scope.read")}
     )
     folder = tmp_path / "evidence"
-    nursery = Nursery(tmp_path, write_config(tmp_path, policies, **PATIENT))
+    victims = Victims(tmp_path, write_config(tmp_path, policies, **PATIENT))
     chance = random.Random(20)
     acknowledged: list[dict[str, Any]] = []
     checkpoints: list[bytes] = []
     engines: list[psutil.Process] = []
     started_s = 1.0
-    with contextlib.closing(nursery):
+    with contextlib.closing(victims):
         for number in range(ROUNDS):
-            nursery.start()
+            victims.start()
             began = time.monotonic()
             if number % WHILE_STARTING == 1:
                 time.sleep(chance.uniform(0, started_s))
-                nursery.kill()
+                victims.kill()
                 continue
-            port = wait_until(nursery.port, 40)
+            port = wait_until(victims.port, 40)
             started_s = time.monotonic() - began
             assert port is not None
-            engines += nursery.engines()
+            engines += victims.engines()
             load = Load(port)
             wait_until(lambda load=load: len(load.replies) >= CLIENTS, 40)  # type: ignore[misc]  # a default binds the loop variable
             if number % LONG == 0:
                 wait_until(lambda load=load: load.checkpoints and load.checkpoints[-1] != load.checkpoints[0])  # type: ignore[misc]  # a default binds the loop variable
             time.sleep(chance.uniform(0, SHORT_S if number % LONG else LONG_S))
-            nursery.kill()
+            victims.kill()
             load.join()
             assert {reply["outcome"] for reply in load.replies} == {"allow"}
             acknowledged += load.replies

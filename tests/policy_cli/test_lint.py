@@ -285,6 +285,7 @@ BROKEN: dict[str, list[tuple[dict[str, str], dict[str, str]]]] = {
     ],
 }
 WARNINGS = {"risk_missing", "exception_expired"}
+CLEAN: list[Any] = []
 PAIRS = [pytest.param(code, *pair, id=f"{code}-{n}") for code, pairs in BROKEN.items() for n, pair in enumerate(pairs)]
 
 
@@ -297,7 +298,9 @@ def test_rule_finds_what_breaks_it_and_nothing_else(code: str, bad: Any, good: A
         assert complaint.severity == ("warning" if complaint.code in WARNINGS else "error")
         assert complaint.file in bad and 0 < complaint.row <= len(bad[complaint.file].splitlines())
         assert complaint.message and complaint.remedy
-    assert {complaint.code for complaint in lint(write(tmp_path / "good", good), opa)} - {"unformatted"} == set()
+    if good.items() not in CLEAN:  # several are the same
+        assert {complaint.code for complaint in lint(write(tmp_path / "good", good), opa)} - {"unformatted"} == set()
+        CLEAN.append(good.items())
 
 
 def test_what_the_bridge_refuses_is_found_with_file_and_row(tmp_path: Path, opa: Path) -> None:
