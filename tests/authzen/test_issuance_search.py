@@ -1,7 +1,6 @@
 """Who could get what now: each result is what an evaluation permits, and nothing else that it permits is left out."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -93,10 +92,13 @@ async def by_evaluation(
     bridge: LocalBridge, subject: Entity, target: str, gates: Iterable[str] = GATES, **more: Any
 ) -> set[str]:
     """Every gate and scope that some evaluation permits: a gate alone, a scope with one gate before it."""
-    found = {gate for gate in gates if await permitted(bridge, subject, target, gate, **more) == [True]}
-    for gate, scope in itertools.product(gates, SCOPES):
-        if scope not in found and await permitted(bridge, subject, target, gate, scope, **more) == [True, True]:
-            found.add(scope)
+    gates = list(gates)
+    alone = await asyncio.gather(*(permitted(bridge, subject, target, gate, **more) for gate in gates))
+    found = {gate for gate, said in zip(gates, alone, strict=True) if said == [True]}
+    for gate in gates:
+        left = [scope for scope in SCOPES if scope not in found]
+        behind = await asyncio.gather(*(permitted(bridge, subject, target, gate, scope, **more) for scope in left))
+        found |= {scope for scope, said in zip(left, behind, strict=True) if said == [True, True]}
     return found
 
 
@@ -145,7 +147,7 @@ async def test_the_subjects_are_the_registered_clients_that_evaluations_permit(
             grants = registered.get("grant_types")
             own = [g for g in [*GATES, *PASSWORD] if grants is None or g.rpartition(":")[2] in grants]
             asked = [[action]] if action in GATES else [[gate, action] for gate in own]
-            answers = [await permitted(bridge, subject, target, *names) for names in asked]
+            answers = await asyncio.gather(*(permitted(bridge, subject, target, *names) for names in asked))
             if any(all(answer) for answer in answers):
                 expected.append(subject)
         assert found == expected
@@ -165,7 +167,9 @@ async def test_the_targets_are_the_registered_audiences_that_evaluations_permit(
         expected = []
         for target in (A, B):
             names = [[action]] if action in GATES else [[gate, action] for gate in GATES]
-            answers = [await permitted(bridge, subject, target, *one, context=context) for one in names]
+            answers = await asyncio.gather(
+                *(permitted(bridge, subject, target, *one, context=context) for one in names)
+            )
             if any(all(answer) for answer in answers):
                 expected.append({"type": "audience", "id": target})
         assert found == expected
