@@ -209,7 +209,8 @@ class TestObtain:
 @pytest.mark.timeout(300)  # it makes an environment
 class TestEnvironment:
     @pytest.fixture(scope="class")
-    def root(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def root(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """Where the first test that needs an environment makes it."""
         root = tmp_path_factory.mktemp("root")
         (root / "requirements").mkdir()
