@@ -98,8 +98,9 @@ def test_nothing_survives_a_bridge_that_is_killed(tmp_path: Path, workers: int) 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_end_while_starting_leaves_nothing(tmp_path: Path, workers: int) -> None:
+    own = {"PYTHONUNBUFFERED": "1"}  # not forked: importing is a part of its start, too
     for delay in (0.1, 0.3, 0.45, 0.55, 0.65):
-        with starting_bridge(tmp_path / str(delay), server={"port": 0, "workers": workers}) as starting:
+        with starting_bridge(tmp_path / str(delay), env=own, server={"port": 0, "workers": workers}) as starting:
             time.sleep(delay)
             family = starting.look()
             starting.process.terminate()
