@@ -23,6 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 LONGEST = (
     "faults/test_kill.py",
     "faults/test_disk.py",
+    "lifecycle/test_real_hydra.py",
+    "saga/test_kill.py",
     "foreign/test_witnessed.py",
     "replay/test_replay.py",
     "operations/test_workers.py",
