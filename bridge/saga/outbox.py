@@ -59,9 +59,8 @@ def look(reader: LogReader, digest: TokenDigest | None, after: int = -1) -> News
     """The same, of an open log; `digest`: without it no ending has a name."""
     found, begun = list[Ending](), set[str]()
     try:
-        if reader.size() <= after + 1:
-            return News(after, found, begun)
-        for index in _indexes(reader, after):
+        upto = reader.size() - 1  # what is written from here on is found by the query, or by the next look
+        for index in _indexes(reader, after) if upto > after else ():
             after, entry = index, revealed(reader, reader.at(index))
             if entry["effect"] != Effect.ENDED:
                 begun.add(entry[DIGEST])
@@ -74,7 +73,7 @@ def look(reader: LogReader, digest: TokenDigest | None, after: int = -1) -> News
         raise EvidenceUnavailable(f"the log cannot be read: {error}") from error
     except NOT_OURS as error:
         raise EvidenceUnavailable(f"entry {after} is none that a bridge writes: see `log verify`") from error
-    return News(after, found, begun)
+    return News(max(upto, after), found, begun)
 
 
 def superseded(folder: Path, ending: Ending) -> bool:
