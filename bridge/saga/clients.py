@@ -60,6 +60,8 @@ class Clients:
                 await self.look()
             except EvidenceUnavailable as error:
                 self._note("clients_not_listed", f"the log does not answer: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it was, the look must go on
+                self._note("clients_not_listed", f"defect: {type(error).__name__}")
             await asyncio.sleep(self._every_s)
 
     async def look(self) -> None:

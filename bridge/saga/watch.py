@@ -36,7 +36,7 @@ class Sagas:
         self._upto = -1
         self._running: dict[asyncio.Task[None], Saga] = {}
         self._alarmed: set[int] = set()
-        self._failing = False
+        self._fault: str | None = None
 
     async def run(self) -> None:
         """Until it is cancelled; what was begun is broken off then, and goes on after the next start."""
@@ -63,7 +63,8 @@ class Sagas:
         late = self._late()
         oldest = min((one.index for one in late), default=None)
         told = f"{len(late)} endings are not confirmed after {self._alarm_after_s} s, the oldest at {oldest}"
-        return [f"{told}: see `lifecycle status`"] if late else []
+        found = [f"{told}: see `lifecycle status`"] if late else []
+        return found if self._fault is None else [*found, f"endings cannot be looked for: {self._fault}"]
 
     def _late(self) -> list[Ending]:
         since = now_ms() - self._alarm_after_s * 1000
@@ -73,11 +74,16 @@ class Sagas:
         try:
             found = await asyncio.to_thread(news, self._means.folder, self._digest, self._upto)
         except EvidenceUnavailable as error:
-            if not self._failing:
+            if self._fault is None:
                 log.warning("revocation_delayed", reason=str(error))
-            self._failing = True
+            self._fault = str(error)
             return
-        self._failing, self._upto = False, found.upto
+        except Exception as error:  # noqa: BLE001 - whatever it was, the look must go on
+            if self._fault is None:
+                log.error("revocation_defect", reason=type(error).__name__)
+            self._fault = f"defect: {type(error).__name__}"
+            return
+        self._fault, self._upto = None, found.upto
         for saga in self._running.values():
             if saga.ending.digest in found.begun:
                 saga.poked.set()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.errors import EvidenceUnavailable
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.keys import token_digest
 from bridge.evidence.store import SqliteStore
@@ -23,6 +24,7 @@ from bridge.pdp.lifecycle import Lifecycle, Order, Orders
 from bridge.pdp.steps import StepEntries
 from bridge.registry import asks_tree
 from bridge.saga import saga, watch
+from bridge.saga.outbox import news
 from bridge.saga.saga import Means, back_off
 from bridge.saga.status import unconfirmed
 from bridge.saga.watch import Sagas
@@ -230,6 +232,28 @@ async def test_what_begins_anew_is_left_alone(tmp_path: Path) -> None:
         calls = len(peer.calls)
         await asyncio.sleep(0.1)
         assert len(peer.calls) == calls
+
+
+@pytest.mark.parametrize("fault", [EvidenceUnavailable("the log is away"), TypeError("a secret")])
+async def test_a_look_that_fails_is_told_and_looked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def broken(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(watch, "news", broken)
+    async with log(tmp_path) as found, found.watched(Peer(plan("client"))) as sagas:
+        await found.end()
+
+        async def warned() -> list[str]:
+            return sagas.warnings()
+
+        (warning,) = await until(warned)
+        assert "endings cannot be looked for" in warning
+        assert "a secret" not in warning
+        monkeypatch.setattr(watch, "news", news)
+        assert (await found.settled())["standing"] == "confirmed"
+        assert sagas.warnings() == []
 
 
 async def test_two_at_once_settle_once_all_the_same(tmp_path: Path) -> None:
