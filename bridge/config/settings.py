@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from bridge.config.authzen import AuthzenSection
 from bridge.config.hooks import HooksSection
+from bridge.config.logout import LogoutSection, LogoutSenderSection, RelyingPartySection
 from bridge.config.section import Label, Section, is_loopback
 from bridge.config.servers import AuthorizationServerSection, LifecycleSection
 from bridge.config.sources import SourceSection
@@ -25,6 +26,8 @@ from bridge.tlog.note import VerifierKey
 Role = Literal["token_service", "auditor", "operator"]
 _OF_NOTHING = hashlib.sha256().hexdigest()
 _HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+LISTS = ("callers", "sources", "servers", "relying_parties", "logout_senders")
+"""Sections that stand in the file once for each of what they tell of."""
 _OTHER_HEADERS = frozenset({"host", "cookie", "connection", "content-length", "content-type", "transfer-encoding"})
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 
@@ -191,6 +194,9 @@ class Settings(BaseSettings):
     callers: tuple[CallerSection, ...] = ()
     sources: tuple[SourceSection, ...] = Field(default=(), max_length=32)
     servers: tuple[AuthorizationServerSection, ...] = Field(default=(), max_length=32)
+    logout: LogoutSection = LogoutSection()
+    relying_parties: tuple[RelyingPartySection, ...] = Field(default=(), max_length=1000)
+    logout_senders: tuple[LogoutSenderSection, ...] = Field(default=(), max_length=32)
 
     @classmethod
     @override
@@ -246,6 +252,26 @@ class Settings(BaseSettings):
             raise ValueError("every kind may stand once for an issuer")
         return servers
 
+    @field_validator("relying_parties")
+    @classmethod
+    def _clients_once(cls, parties: tuple[RelyingPartySection, ...]) -> tuple[RelyingPartySection, ...]:
+        if len({(party.issuer, party.client_id) for party in parties}) != len(parties):
+            raise ValueError("every client_id may stand once at its issuer")
+        return parties
+
+    @field_validator("logout_senders")
+    @classmethod
+    def _senders_once(cls, senders: tuple[LogoutSenderSection, ...]) -> tuple[LogoutSenderSection, ...]:
+        if len({sender.issuer for sender in senders}) != len(senders):
+            raise ValueError("every issuer may stand once")
+        return senders
+
+    @model_validator(mode="after")
+    def _notices_are_signed(self) -> "Settings":
+        if any(party.backchannel_logout_uri for party in self.relying_parties) and not self.logout.signing_key:
+            raise ValueError("relying_parties: backchannel_logout_uri needs logout.signing_key")
+        return self
+
 
 def load_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
     """The settings of `file` (TOML), with the environment and `overrides` on top. ConfigFault names the key."""
@@ -284,8 +310,7 @@ def _describe(error: dict[str, Any]) -> str:
     elif error["type"] == "tuple_type":
         text = "must be a list"
     elif error["type"] == "model_type":
-        several = section in ("callers", "sources", "servers")
-        text = f"must be a table, as in {f'[[{section}]]' if several else f'[{section}]'}"
+        text = f"must be a table, as in {f'[[{section}]]' if section in LISTS else f'[{section}]'}"
     return f"{key}: {text}" if key else text
 
 
