@@ -78,6 +78,14 @@ class NotEnded(BridgeError):
     """What shall begin anew has never ended."""
 
 
+class LogoutRefused(BridgeError):
+    """A logout token is not believed. `what`: the part at fault, a word of ours; both are safe to send back."""
+
+    def __init__(self, what: str, text: str) -> None:
+        super().__init__(f"{what}: {text}")
+        self.what = what
+
+
 class ReportOfAnother(BridgeError):
     """Somebody reports a token for a decision that another caller asked for."""
 

@@ -10,12 +10,16 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from bridge.audit.delegations import clients_of, tree_of
+from bridge.audit.sessions import meant_by
 from bridge.audit.standing import standing_of
+from bridge.config.logout_key import logout_key
 from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import EngineSection, Settings
 from bridge.config.sources import SourceSection
 from bridge.connectors import hydra as hydra_connector
 from bridge.connectors import rfc7009
+from bridge.connectors.relying_parties import RelyingParties
+from bridge.connectors.session_check import check_all
 from bridge.doors import bundles, data_api, lifecycle, log_files, native
 from bridge.doors._callers import Callers
 from bridge.doors._openapi import document
@@ -40,6 +44,11 @@ from bridge.doors.hooks.wso2 import Wso2
 from bridge.doors.issued import IssuedDoor
 from bridge.doors.lifecycle import AskTree, AskUnconfirmed, LifecycleDoor
 from bridge.doors.log_files import LogFilesDoor, NoteAccess
+from bridge.doors.logout.backchannel import BackchannelDoor
+from bridge.doors.logout.frontchannel import FrontchannelDoor
+from bridge.doors.logout.jwks import JwksDoor
+from bridge.doors.logout.ticket import Tickets
+from bridge.doors.logout.token import Tokens as LogoutTokens
 from bridge.doors.native import NativeDoor
 from bridge.doors.operations import OperationsDoor, Readiness
 from bridge.engines.managed import ManagedOpa
@@ -50,12 +59,15 @@ from bridge.evidence.keys import token_digest
 from bridge.model.authzen import with_copies
 from bridge.model.ended import Name
 from bridge.model.issued import TokenDigest
+from bridge.model.logout import LEEWAY_S, Logout
 from bridge.model.mask import covers, parse_pointer
 from bridge.model.policy import ServedBundle
 from bridge.ops.metrics import Metrics
 from bridge.pdp.decide import Decide
 from bridge.pdp.issued import Issued
 from bridge.pdp.lifecycle import Lifecycle
+from bridge.pdp.logout import AskMeant, Logouts
+from bridge.pdp.logout import Pages as LogoutPages
 from bridge.pdp.search import SearchRoad
 from bridge.pdp.tokens import Tokens
 from bridge.pdp.tuples import Tuples
@@ -106,7 +118,8 @@ def connectors_of(settings: Settings) -> list[Connector]:
     for server in settings.servers:
         if server.kind not in CONNECTORS:
             raise ConfigFault(f"servers: kind {server.kind!r} is not there; there are {', '.join(CONNECTORS)}")
-    return [CONNECTORS[server.kind](server) for server in settings.servers]
+    parties = RelyingParties(settings.relying_parties, logout_key(settings.logout))
+    return [*(CONNECTORS[server.kind](server) for server in settings.servers), parties]
 
 
 def revokers_of(connectors: Sequence[Connector]) -> dict[str, Revoker]:
@@ -128,9 +141,13 @@ def listings_of(
 
     return [
         Clients(one, server.list_clients_s, known, journal, lifecycle)
-        for server, one in zip(settings.servers, connectors, strict=True)
+        for server, one in zip(settings.servers, connectors, strict=False)  # those of the servers come first
         if server.list_clients_s and isinstance(one, Lister)
     ]
+
+
+SESSION_CHECK = check_all
+"""Asks relying parties whether they still accept a session."""
 
 
 class Door(Protocol):
@@ -153,6 +170,7 @@ class Parts:
     lifecycle: Lifecycle
     tokens: Tokens
     tree: AskTree
+    logout_pages: LogoutPages
     origin: str
     secret: bytes
     note_access: NoteAccess
@@ -185,6 +203,23 @@ def _asks_unconfirmed(p: Parts) -> AskUnconfirmed:
     return lambda: asyncio.to_thread(unconfirmed, folder, digest)
 
 
+def _asks_meant(p: Parts) -> AskMeant:
+    """One at a time, as for the trees."""
+    turn, digest, folder = asyncio.Lock(), TokenDigest(p.secret), Path(p.settings.evidence.path)
+
+    async def meant(logout: Logout) -> tuple[list[str], bool]:
+        async with turn:
+            found = await asyncio.to_thread(meant_by, folder, logout, LEEWAY_S * 1000, digest)
+        return found.sessions, found.repeated
+
+    return meant
+
+
+def tickets(settings: Settings, secret: bytes) -> Tickets:
+    """What makes addresses of the front-channel page; `secret`: the log's own."""
+    return Tickets(settings.logout, settings.relying_parties, secret)
+
+
 DOORS: tuple[Callable[[Parts], Door], ...] = (
     lambda p: NativeDoor(p.decide, p.callers, p.origin, p.settings.server.max_scopes),
     lambda p: AuthzenDoor(
@@ -203,7 +238,27 @@ DOORS: tuple[Callable[[Parts], Door], ...] = (
     lambda p: _hook(p, Okta(p.settings.hooks.okta)),
     lambda p: _hook(p, Wso2()),
     lambda p: IssuedDoor(p.issued, p.callers, p.origin),
-    lambda p: LifecycleDoor(p.lifecycle, p.tokens, p.callers, p.origin, p.tree, _asks_unconfirmed(p), p.note_access),
+    lambda p: LifecycleDoor(
+        p.lifecycle,
+        p.tokens,
+        p.callers,
+        p.origin,
+        p.tree,
+        _asks_unconfirmed(p),
+        p.note_access,
+        tickets(p.settings, p.secret).url,
+    ),
+    lambda p: BackchannelDoor(
+        LogoutTokens(p.settings.logout_senders), Logouts(p.lifecycle, TokenDigest(p.secret), _asks_meant(p)), p.metrics
+    ),
+    lambda p: FrontchannelDoor(
+        tickets(p.settings, p.secret),
+        p.settings.relying_parties,
+        p.tree,
+        p.logout_pages,
+        p.settings.logout.post_logout_redirect_uri,
+    ),
+    lambda p: JwksDoor(logout_key(p.settings.logout)),
     lambda p: LogFilesDoor(p.callers, Path(p.settings.evidence.path) / LOG, p.note_access),
     lambda p: BundlesDoor(p.callers, p.bundle),
     lambda p: OperationsDoor(p.callers, p.readiness, p.metrics, document),

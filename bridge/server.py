@@ -38,6 +38,7 @@ from bridge.pdp.ended import Endings
 from bridge.pdp.enrich import Enrich
 from bridge.pdp.issued import Issued
 from bridge.pdp.lifecycle import Lifecycle, Orders
+from bridge.pdp.logout import Pages
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
 from bridge.pdp.record_search import SearchRecorder
@@ -151,6 +152,7 @@ class Bridge:
             lifecycle=self.lifecycle,
             tokens=Tokens(self.journal, entries, revokers_of(self._connectors), deadline_s),
             tree=tree,
+            logout_pages=Pages(self.journal, entries, deadline_s),
             origin=self.journal.origin,
             secret=digest.key,
             note_access=self.accesses.note,

@@ -1,4 +1,4 @@
-"""The configuration of logout: `[logout]`, whom we tell (`[[relying_parties]]`), and whom we hear (`[[logout_senders]]`)."""
+"""The configuration of logout: `[logout]`, whom we tell (`[[relying_parties]]`) and hear (`[[logout_senders]]`)."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from bridge.model.issuance import Identifier
 
 
 def _page(url: str) -> str:
-    """An address that may have a query, as those of relying parties may (OpenID Connect Back-Channel Logout 1.0, 2.2)."""
+    """An address that may have a query, as those of relying parties may (Back-Channel Logout 1.0, section 2.2)."""
     if not url:
         return url
     address, mark, query = url.partition("?")

@@ -28,6 +28,9 @@ class RevocationReply(BaseModel):
         default=None, description="no caller has this issuer: only tokens that name it are refused by it"
     )
     tokens: list[TokenTold] | None = Field(default=None, description="in the order in which they were given")
+    frontchannel_logout: str | None = Field(
+        default=None, description="of a session: the page that tells its applications in the user's own browser"
+    )
 
 
 class StepTold(BaseModel):

@@ -14,6 +14,7 @@ from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search, wire
 from bridge.doors.curity import door as curity
 from bridge.doors.hooks import hydra, indigo_iam, okta, wso2
+from bridge.doors.logout._described import described as logout
 from bridge.model.issuance import IssuanceRequest
 from bridge.model.issued import IssuedReport
 
@@ -281,6 +282,7 @@ def document() -> dict[str, Any]:
             **{hook.path: _hooked(hook, schemas[Problem]) for hook in _HOOKS},
             lifecycle.CLIENT: on_client(),
             lifecycle.STATUS: on_status(),
+            **logout(refusals["403"]["content"]),
             metadata.PATH: get("The PDP's metadata (AuthZEN).", "application/json", secured=False, may_lack=True),
             metadata.PATH + "/{path}": get(
                 "The same, of an identifier with a path.", "application/json", secured=False, named="path"

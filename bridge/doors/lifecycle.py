@@ -20,6 +20,7 @@ from bridge.model.step import Token
 from bridge.pdp.gather import encode
 from bridge.pdp.lifecycle import MAX_REASON, Done, Lifecycle, Order
 from bridge.pdp.tokens import MAX_TOKEN, MOST, Tokens
+from bridge.ports import Receipt
 
 NAME = "lifecycle"
 CLIENT = "/v1/clients/{issuer}/{id}"
@@ -82,6 +83,8 @@ class LifecycleOrder(Strict):
         return Name(self.what, self.issuer, tuple(getattr(self, member) for member in MEMBERS[self.what]))
 
 
+PageOf = Callable[[Name, Receipt], str | None]
+"""The front-channel page for what ended, if there is one."""
 AskTree = Callable[[Name], Awaitable[dict[str, Any]]]
 """What hangs on a name. EvidenceUnavailable when the log cannot be read."""
 AskUnconfirmed = Callable[[], Awaitable[list[dict[str, Any]]]]
@@ -103,9 +106,10 @@ class LifecycleDoor:
         tree: AskTree,
         unconfirmed: AskUnconfirmed,
         note: Callable[[str, str, str], None],
+        page: PageOf,
     ) -> None:
         self._lifecycle, self._tokens, self._callers, self._origin = lifecycle, tokens, callers, origin
-        self._tree, self._unconfirmed, self._note = tree, unconfirmed, note
+        self._tree, self._unconfirmed, self._note, self._page = tree, unconfirmed, note, page
 
     def routes(self) -> list[web.RouteDef]:
         posts = [web.post(END, self.end), web.post(REINSTATE, self.reinstate)]
@@ -190,7 +194,7 @@ class LifecycleDoor:
             return problem(503, "it is not known to be in the log: repeat it", headers={"Retry-After": "1"})
         told = [{"standing": one.standing.value, "observed": dict(one.seen)} for one in came]
         foreign = {} if asked.issuer in self._callers.issuers else {"foreign": True}
-        return _answer({**self._reply(done), **foreign, **({"tokens": told} if told else {})})
+        return _answer({**self._reply(done, asked.name), **foreign, **({"tokens": told} if told else {})})
 
     async def _told(self, caller: AuthenticatedCaller, asked: LifecycleOrder) -> dict[str, Any] | None:
         """The tree; None: the log cannot be read now. Who looks is on record: it names people."""
@@ -199,11 +203,13 @@ class LifecycleDoor:
             return await self._tree(asked.name)
         return None
 
-    def _reply(self, done: Done) -> dict[str, Any]:
+    def _reply(self, done: Done, name: Name) -> dict[str, Any]:
         entry = done.receipt.entry
         told = {"id": entry["id"], "what": entry["what"], "effect": entry["effect"]}
         repeated = {"repeated": True} if done.repeated else {}
-        return {**told, "evidence": evidence_json(done.receipt, self._origin), **repeated}
+        page = self._page(name, done.receipt)
+        shown = {} if page is None else {"frontchannel_logout": page}
+        return {**told, "evidence": evidence_json(done.receipt, self._origin), **repeated, **shown}
 
 
 def _answer(told: dict[str, Any] | None) -> web.Response:

@@ -67,9 +67,8 @@ def config_state(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(table: Mapping[str, Any], number: int) -> str:
     """What tells one of several tables of a section from the others."""
-    if "issuer" in table and "kind" in table:
-        return f"{table['issuer']}.{table['kind']}"
-    return str(table.get("name", number))
+    told = [str(table[member]) for member in ("issuer", "kind", "client_id") if member in table]
+    return str(table.get("name", ".".join(told) or number))
 
 
 def without_login(url: str) -> str:

@@ -18,6 +18,8 @@ ENDING_TIME = "ending_time"
 """The member of a new beginning that tells when that had ended which begins anew."""
 MAX_ACTORS = 128
 """Actors of a chain (`act`, RFC 8693) that are looked at; a document cannot be nested deeper."""
+HIDDEN = "(hidden)"
+"""Stands in the register for an id that the log does not show, or that was erased."""
 UNKNOWN = float("-inf")
 HIDDEN = "(hidden)"
 """How a tree shows an id that is masked in the log, or was erased."""

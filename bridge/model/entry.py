@@ -6,8 +6,9 @@ import orjson
 
 MAX_ENTRY_BYTES = 32 * 1024
 LONG_NAME = 64
-FOUND_BY = ("decision_id", "jti_digest", "ended_digest", "ending_id")
-"""Members that lead to an entry from another one: the decision, the token, what ended, or the ending, it is about."""
+FOUND_BY = ("decision_id", "jti_digest", "ended_digest", "ending_id", "logout_digest")
+"""Members that lead to an entry from another one: the decision, the token, what ended, its ending, or the logout token,
+that it is about."""
 _EXACT = 2**53
 
 

@@ -123,6 +123,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._logout_tokens = Counter(
+            "issuance_logout_tokens",
+            "Logout tokens that came, by what came of them: accepted, repeated, refused, failed.",
+            ["result"],
+            registry=registry,
+        )
         self._revision: str | None = None
         # Looked up once each: `labels` takes longer than counting does.
         self._step = cache(self._steps.labels)
@@ -174,6 +180,9 @@ class Metrics:
 
     def unconfirmed(self, endings: int) -> None:
         self._unconfirmed.set(endings)
+
+    def logout_token(self, result: str) -> None:
+        self._logout_tokens.labels(result).inc()
 
     def published(self, entries: int) -> None:
         self._published.set(entries)

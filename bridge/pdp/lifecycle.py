@@ -1,8 +1,8 @@
 """An ending becomes an entry, and from there on nothing is granted to what ended; so does a new beginning."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,8 @@ class Order:
     request_id: str | None = None
     caused_by: str | None = None
     """The id of the ending that this one follows."""
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further members of the entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Orders:
             "request": request,
             DIGEST: name.digest(self._digest),
             "reason": order.reason,
+            **order.more,
         }
         if order.request_id is not None:
             entry["request_id"] = order.request_id
@@ -110,6 +113,13 @@ class Lifecycle:
 
     def hides(self, order: Order) -> bool:
         return self._orders.hides(order)
+
+    async def together(self, orders: Sequence[Order]) -> None:
+        """Of endings that come at once, and had not come before. EvidenceUnavailable: repeat all of them."""
+        first, *others = map(self._orders.record, orders)
+        await durable(self._journal, first, self._deadline_s, *others)
+        for order in orders:
+            note(self._metrics.revoked, order.name.what.value, order.effect.value)
 
     async def __call__(self, order: Order) -> Done:
         """EvidenceUnavailable: whether it ended is not known, and it must be repeated. NotEnded as of `done`."""

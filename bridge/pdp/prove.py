@@ -84,9 +84,12 @@ def given_up() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def durable(journal: Journal, record: Record, within_s: float) -> Receipt:
-    """Where the record stands. EvidenceUnavailable: nobody knows; giving up waiting does not take it back."""
-    written = journal.append(record)
+async def durable(journal: Journal, record: Record, within_s: float, *beside: Record) -> Receipt:
+    """Where the record stands, once it and those `beside` it do, all or none.
+
+    EvidenceUnavailable: nobody knows; giving up waiting does not take them back.
+    """
+    written = journal.append(record, *beside)
     written.add_done_callback(look_at)
     await asyncio.wait((written,), timeout=within_s)  # not wait_for, which would take it back
     if not written.done():

@@ -19,7 +19,7 @@ SECRETS = {
 }
 """Door -> how its callers show who they are, where it is no bearer token."""
 BEARER = {"Authorization": "Bearer any-service"}
-NO_DECISIONS = re.compile(r"/v1/issuance/issued|/v1/lifecycle/.*|/access/v1/search/.*")
+NO_DECISIONS = re.compile(r"/v1/issuance/issued|/v1/lifecycle/.*|/v1/logout/.*|/access/v1/search/.*")
 SECTIONS: dict[str, Any] = {
     "callers": [
         {"name": "service", "roles": ["token_service"], "token_sha256": hashlib.sha256(b"any-service").hexdigest()},

@@ -71,7 +71,8 @@ def write_config(folder: Path, policies: Path | None = None, **sections: Any) ->
         "evidence": {"path": str(folder / "evidence")},
         "log": {"format": "json"},
     }
-    tables = {name: sections.pop(name, ()) for name in ("callers", "sources", "servers")}
+    lists = ("callers", "sources", "servers", "relying_parties", "logout_senders")
+    tables = {name: sections.pop(name, ()) for name in lists}
     lines: list[str] = []
     for section in (*base, *(name for name in sections if name not in base)):
         lines.append(f"[{section}]")

@@ -15,6 +15,10 @@ _SUBJECTS = {
     "end": "bridge.cli.lifecycle.end:end_subject",
     "reinstate": "bridge.cli.lifecycle.end:reinstate_subject",
 }
+_SESSIONS = {
+    "end": "bridge.cli.lifecycle.end:end_session",
+    "check": "bridge.cli.lifecycle.accepted:check_session",
+}
 _DELEGATIONS = {
     "revoke": "bridge.cli.lifecycle.end:revoke_delegation",
     "reinstate": "bridge.cli.lifecycle.end:reinstate_delegation",
@@ -31,9 +35,9 @@ def subjects() -> None:
     """End a subject: nothing more is granted for it."""
 
 
-@click.group(cls=Commands, places={"end": "bridge.cli.lifecycle.end:end_session"})
+@click.group(cls=Commands, places=_SESSIONS)
 def sessions() -> None:
-    """End a sign-in session."""
+    """End a sign-in session, and see who still accepts it."""
 
 
 @click.group(cls=Commands, places=_DELEGATIONS)

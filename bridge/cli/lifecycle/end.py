@@ -16,6 +16,7 @@ from bridge.cli.lifecycle.writing import commit, orders_of
 from bridge.cli.options import config_option, json_option
 from bridge.config.settings import Settings, load_settings
 from bridge.errors import NotEnded
+from bridge.evidence.keys import token_digest
 from bridge.model.ended import Effect, Name, What
 from bridge.model.step import Standing
 from bridge.pdp.lifecycle import CLI, MAX_REASON, Done, Order, done
@@ -130,17 +131,20 @@ def _do(
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(1) from None
     came = [] if taking is None else taking(made)
-    index, entry = made.receipt.index, made.receipt.entry
+    index, entry, page = made.receipt.index, made.receipt.entry, _page_of(settings, name, made)
     foreign = name.issuer not in issuers(settings)
     if foreign:
         click.echo("no caller has this issuer: only tokens that name it are refused by it", err=True)
     if as_json:
         told = {"id": entry["id"], "index": index, "what": entry["what"], "effect": entry["effect"]}
         told |= {"repeated": made.repeated, "foreign": foreign, **({"tokens": came} if came else {})}
+        told |= {} if page is None else {"frontchannel_logout": page}
         click.echo(orjson.dumps(told).decode())
     else:
         before = ", since before" if made.repeated else ""
         click.echo(f"{entry['what']} {entry['effect']}: entry {index}, {entry['time']}{before}")
+        if page is not None:
+            click.echo(f"to be opened in the user's browser within 10 minutes: {page}")
         for number, one in enumerate(came, 1):
             seen = " ".join(f"{member}={value}" for member, value in one["observed"].items())
             click.echo(f"token {number}: {one['standing']} ({seen})")
@@ -163,6 +167,15 @@ def _written(settings: Settings, order: Order) -> Done:
     record = orders.record(order)
     (receipt,) = commit(settings, [record])
     return done(record, receipt)
+
+
+def _page_of(settings: Settings, name: Name, made: Done) -> str | None:
+    """The front-channel page for a session that ended, where there is one."""
+    if name.what is not What.SESSION or not settings.logout.public_url:
+        return None
+    from bridge.registry import tickets  # noqa: PLC0415 - who ends a client does not wait for the doors
+
+    return tickets(settings, token_digest(Path(settings.evidence.path)).key).url(name, made.receipt)
 
 
 def user_name() -> str:

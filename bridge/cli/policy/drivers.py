@@ -9,6 +9,7 @@ from bridge.doors import bundles, issued, lifecycle, native
 from bridge.doors.authzen import door as authzen
 from bridge.doors.authzen import metadata, search
 from bridge.doors.curity import door as curity
+from bridge.doors.logout import backchannel, jwks, ticket
 from bridge.model.gate import parse_gate
 from bridge.policy.matrix.model import Kind
 from bridge.policy.matrix.wishes import USER, wish
@@ -154,6 +155,9 @@ SILENT: dict[tuple[str, str], str] = {
     ("DELETE", lifecycle.CLIENT): "ends a client",
     ("POST", lifecycle.END): "ends something",
     ("POST", lifecycle.REINSTATE): "lets something begin anew, and grants nothing",
+    ("POST", backchannel.PATH): "takes logout tokens, which end sessions",
+    ("GET", ticket.PATH): "a page that tells applications of a logout",
+    ("GET", jwks.PATH): "the public key of logout tokens",
     ("GET", metadata.PATH): "metadata",
     ("GET", metadata.PATH + "/{path}"): "metadata",
     ("GET", bundles.PATH): "the policy set",

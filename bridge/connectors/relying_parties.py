@@ -1,0 +1,125 @@
+"""Back-channel logout: the relying parties are told that sessions have ended (OpenID Connect Back-Channel Logout 1.0).
+
+One step for each relying party and subject, named as the delegation is, so that the log says who was told; its sessions
+go with it, a token each. Every attempt is a token with an id of its own: who remembers ids would answer the same one
+with a refusal, though the first may have got lost; and signing out twice does no harm.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from bridge.config.logout import RelyingPartySection
+from bridge.config.logout_key import LogoutKey
+from bridge.connectors.session_check import HEADERS, State, ask, fault_of, outgoing
+from bridge.model.ended import HIDDEN, Name, What
+from bridge.model.logout import claims_of
+from bridge.model.step import Observed, Standing, Step
+from bridge.model.times import now_ms, uuid7
+
+ASKED = "POST backchannel_logout_uri"
+AT_A_TIME = 8
+"""Notices to one relying party."""
+GOOD = (200, 204)
+_SESSIONS = "sessions"
+_ENDS = frozenset([What.SESSION, What.SUBJECT, What.CLIENT, What.DELEGATION])
+
+
+class RelyingParties:
+    """ports.Connector. `key`: what signs; without it nobody can be told."""
+
+    kind = "logout"
+    issuer: str | None = None
+
+    def __init__(self, parties: Sequence[RelyingPartySection], key: LogoutKey | None) -> None:
+        told = [party for party in parties if party.backchannel_logout_uri] if key is not None else []
+        self._parties = {(party.issuer, party.client_id): party for party in told}
+        self._key = key
+        self._client: aiohttp.ClientSession | None = None
+
+    def steps(self, name: Name, tree: Mapping[str, Any]) -> list[Step]:
+        """A notice for each relying party among the clients of the tree, and for each user there."""
+        if name.what not in _ENDS:
+            return []
+        return [step for one in tree["delegations"] for step in self._of(one)]
+
+    async def do(self, step: Step) -> Observed:
+        """Confirmed: each notice was answered with 200 or 204, and no session is accepted there any more, if it tells.
+
+        A 400 is no end: a clock or a key that is not yet known there may be behind it, and somebody must look.
+        """
+        issuer, (client_id, subject) = step.name.issuer, step.name.ids
+        party, key = self._parties.get((issuer, client_id)), self._key
+        if party is None or key is None:
+            return Observed(Standing.FAILED, ASKED, {"fault": "not_configured"})
+        sub = {} if subject == HIDDEN else {"sub": subject}
+        sessions: list[str] = json.loads(step.more[_SESSIONS])
+        whose = [{**sub, "sid": session} for session in sessions] or [sub]
+        places = asyncio.Semaphore(AT_A_TIME)
+        told = await asyncio.gather(*(self._notice(party, key, one, places) for one in whose))
+        good = sum(one in GOOD for one in told)
+        seen: dict[str, Any] = {"notices": len(told), "taken": good}
+        if good < len(told):
+            bad = next(one for one in told if one not in GOOD)
+            return Observed(Standing.FAILED, ASKED, {**seen, "status" if isinstance(bad, int) else "fault": bad})
+        return await self._looked(party, sessions, {**seen, "status": told[0]}, places)
+
+    async def clients(self) -> list[str] | None:
+        return None
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _of(self, delegation: Mapping[str, Any]) -> Iterator[Step]:
+        client, subject = delegation["client"], delegation["subject"]
+        party = self._parties.get((delegation["issuer"], client))
+        sessions = [one for one in delegation.get("sessions", ()) if one != HIDDEN]
+        # Without a session, only a user can be meant, and only one that the other side knows by name.
+        by_name = "user" in subject["type"].split("/") and subject["id"] != HIDDEN
+        if party is None or not subject["id"] or not (sessions or (by_name and not party.session_required)):
+            return
+        name = Name(What.DELEGATION, party.issuer, (client, subject["id"]))
+        yield Step("notice", name, {_SESSIONS: json.dumps(sessions)})
+
+    async def _notice(
+        self, party: RelyingPartySection, key: LogoutKey, whose: Mapping[str, str], places: asyncio.Semaphore
+    ) -> int | str:
+        """The status of the answer, or a word for what went wrong."""
+        jti, now_s = uuid7(now_ms()), int(time.time())
+        claims = claims_of(party.issuer, party.client_id, jti, now_s, key.lifetime_s, **whose)
+        form = {"logout_token": key.sign(claims)}
+        try:
+            async with places, asyncio.timeout(party.timeout_ms / 1000):
+                posting = self._open().post(
+                    party.backchannel_logout_uri, data=form, headers=HEADERS, allow_redirects=False
+                )
+                async with posting as response:
+                    return response.status
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            return fault_of(error)
+
+    async def _looked(
+        self, party: RelyingPartySection, sessions: Sequence[str], seen: dict[str, Any], places: asyncio.Semaphore
+    ) -> Observed:
+        """What the relying party says of the sessions afterwards, where it can be asked; else its word counts."""
+
+        async def state(session: str) -> State:
+            async with places:
+                return (await ask(self._open(), party, session)).state
+
+        if not party.session_check_url or not sessions:
+            return Observed(Standing.CONFIRMED, ASKED, seen)
+        states = await asyncio.gather(*map(state, sessions))
+        counts = {one.value: states.count(one) for one in State if one in states}
+        ended = counts.get(State.ENDED, 0) == len(sessions)
+        return Observed(Standing.CONFIRMED if ended else Standing.FAILED, ASKED, {**seen, **counts})
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._client is None:
+            self._client = outgoing()
+        return self._client
