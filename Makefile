@@ -18,7 +18,7 @@ REGO := --ignore capabilities.json --ignore schemas --ignore cases rego bridge/k
 LINT_REGO := bridge/policy/lint
 SCHEMAS := $(addprefix --schema ,$(wildcard rego/schemas))
 
-.PHONY: help setup run test checks check-generated compiler foreign sdk-node fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
+.PHONY: help setup run test checks check-generated compiler foreign sdk-node browser fmt fmt-check lint types imports deps rego rego-test pytest generate bundle demo bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,7 +90,11 @@ foreign: setup compiler
 sdk-node: setup
 	@$(BIN)/python -m tests.sdk_node.build
 
-pytest: setup compiler foreign sdk-node ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
+# The front-channel logout page is tried in a real browser: the Chromium on PATH, else the distribution's.
+browser: setup
+	@$(BIN)/python -m scripts.chromium
+
+pytest: setup compiler foreign sdk-node browser ## the Python tests alone (make pytest PYTEST_ARGS="-k NAME")
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 generate: setup ## write what is generated from the models

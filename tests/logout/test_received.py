@@ -437,6 +437,10 @@ def test_bodies_that_are_no_form_with_a_token(
     assert reply.json()["error_description"].startswith(f"{what}: ")
 
 
+def test_without_a_key_there_is_no_set(bridge: RunningBridge) -> None:
+    assert bridge.get("/v1/logout/jwks.json").status_code == 404
+
+
 def test_refusals_end_nothing_and_are_told(bridge: RunningBridge) -> None:
     count, said = len(bridge.entries()), claims(sid="two", nonce="n")
     assert post(bridge, signed(said)).json() == {

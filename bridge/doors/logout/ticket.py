@@ -53,8 +53,7 @@ class Tickets:
         told = [name.issuer, name.ids[0], entry["id"], receipt.index, int(time.time()) + LIFETIME_S]
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, json.dumps(told).encode(), None)
-        ticket = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
-        return self._url + PATH.replace("{ticket}", ticket)
+        return self._url + PATH.replace("{ticket}", _written(sealed))
 
     def read(self, text: str) -> Ticket | None:
         """None: it is none of ours, or has run out."""
@@ -62,8 +61,14 @@ class Tickets:
             if len(text) > MAX_TICKET:
                 return None
             sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            if _written(sealed) != text:  # base64 has several spellings of one value
+                return None
             told = json.loads(self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None))
         except (InvalidTag, binascii.Error, ValueError):
             return None
         issuer, session, ending_id, ending, until = told
         return Ticket(issuer, session, ending_id, ending) if time.time() < until else None
+
+
+def _written(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
