@@ -21,7 +21,7 @@ import yaml
 from bridge.config.section import is_loopback
 from bridge.config.settings import load_settings
 from bridge.kernel import OPA_VERSION
-from scripts import environment, opa, rego_coverage, setup
+from scripts import chromium, environment, opa, rego_coverage, setup
 from scripts.shell import SetupError, run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -336,3 +336,40 @@ def compose() -> dict[str, Any]:
     read = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert isinstance(read, dict)
     return read
+
+
+class TestChromium:
+    def test_the_one_on_path_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = program(tmp_path / "google-chrome", "true")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert chromium.ensure(silent) == str(found)
+
+    @pytest.mark.parametrize("root", [True, False])
+    def test_else_it_is_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, root: bool) -> None:
+        """By an apt-get that does what it is told."""
+        made = f"printf '#!/bin/sh\\n' > {tmp_path}/chromium && chmod +x {tmp_path}/chromium"
+        program(tmp_path / "apt-get", f'echo "$@" >> {tmp_path}/asked; case "$*" in *" install "*) {made};; esac')
+        program(tmp_path / "sudo", f'echo sudo "$1" >> {tmp_path}/asked; shift; exec "$@"')
+        for name in ("chmod", "printf"):
+            (tmp_path / name).symlink_to(shutil.which(name) or "")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+        assert chromium.ensure(silent) == str(tmp_path / "chromium")
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert ("sudo -n" in asked) is not root
+        assert [line.split()[-1] for line in asked if line != "sudo -n"] == ["update", "chromium"]
+
+    def test_where_it_cannot_be_that_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(SetupError, match=r"no apt-get here.*install it"):
+            chromium.ensure(silent)
+        program(tmp_path / "apt-get", "echo no such package; exit 100")
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(SetupError, match="only root may install it, there is no sudo"):
+            chromium.ensure(silent)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        with pytest.raises(SetupError, match="no such package"):
+            chromium.ensure(silent)
+        program(tmp_path / "apt-get", "true")
+        with pytest.raises(SetupError, match="not on PATH"):
+            chromium.ensure(silent)

@@ -1,6 +1,6 @@
 """The configuration of logout: `[logout]`, whom we tell (`[[relying_parties]]`) and hear (`[[logout_senders]]`)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -55,6 +55,9 @@ class RelyingPartySection(Section):
     backchannel_logout_uri: Annotated[str, StringConstraints(max_length=2048)] = ""
     frontchannel_logout_uri: Annotated[str, StringConstraints(max_length=2048)] = ""
     session_required: bool = Field(default=False, description="it wants to be told which session (`sid`)")
+    subject_type: Literal["public", "pairwise"] = Field(
+        default="public", description="pairwise: it knows subjects by other ids than the log, and is told none"
+    )
     session_check_url: Annotated[str, StringConstraints(max_length=2048)] = Field(
         default="", description="where it says whether it still accepts a session"
     )

@@ -56,7 +56,7 @@ class RelyingParties:
         party, key = self._parties.get((issuer, client_id)), self._key
         if party is None or key is None:
             return Observed(Standing.FAILED, ASKED, {"fault": "not_configured"})
-        sub = {} if subject == HIDDEN else {"sub": subject}
+        sub = {"sub": subject} if _is_known(subject, party) else {}
         sessions: list[str] = json.loads(step.more[_SESSIONS])
         whose = [{**sub, "sid": session} for session in sessions] or [sub]
         places = asyncio.Semaphore(AT_A_TIME)
@@ -79,9 +79,11 @@ class RelyingParties:
         client, subject = delegation["client"], delegation["subject"]
         party = self._parties.get((delegation["issuer"], client))
         sessions = [one for one in delegation.get("sessions", ()) if one != HIDDEN]
+        if party is None or not subject["id"]:
+            return
         # Without a session, only a user can be meant, and only one that the other side knows by name.
-        by_name = "user" in subject["type"].split("/") and subject["id"] != HIDDEN
-        if party is None or not subject["id"] or not (sessions or (by_name and not party.session_required)):
+        by_name = "user" in subject["type"].split("/") and _is_known(subject["id"], party)
+        if not sessions and (not by_name or party.session_required):
             return
         name = Name(What.DELEGATION, party.issuer, (client, subject["id"]))
         yield Step("notice", name, {_SESSIONS: json.dumps(sessions)})
@@ -123,3 +125,8 @@ class RelyingParties:
         if self._client is None:
             self._client = outgoing()
         return self._client
+
+
+def _is_known(subject: str, party: RelyingPartySection) -> bool:
+    """Whether the relying party knows the subject by the id that the log has of it."""
+    return subject != HIDDEN and party.subject_type == "public"

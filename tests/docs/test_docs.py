@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from bridge.audit import reconcile
 from bridge.cli.main import cli
+from bridge.config.logout import LogoutSenderSection, RelyingPartySection
 from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import CallerSection, Settings
 from bridge.config.sources import SourceSection
@@ -118,6 +119,8 @@ def test_every_key_of_the_configuration_is_documented(name: str) -> None:
         "callers": ("## Callers", CallerSection),
         "sources": ("## Sources", SourceSection),
         "servers": ("## Authorization servers", AuthorizationServerSection),
+        "relying_parties": ("## Relying parties", RelyingPartySection),
+        "logout_senders": ("## Logout senders", LogoutSenderSection),
     }
     heading, model = lists.get(name) or (f"### `[{name}]`", type(getattr(Settings(), name)))
     nested = {key for key, value in model.model_fields.items() if isinstance(value.default, BaseModel)}

@@ -77,6 +77,9 @@ async def test_who_is_told_what(tmp_path: Path) -> None:
     assert steps(SESSION, {**delegation("app", "s-1"), "issuer": "https://other.example"}) == []
     assert RelyingParties([RelyingPartySection(**app.table())], None).steps(SESSION, tree(*both)) == []
     assert await connector.clients() is None
+    pairwise = told(tmp_path, plain.table(session_required=False, subject_type="pairwise"))
+    found = pairwise.steps(SESSION, tree(delegation("plain", "s-1"), delegation("plain", subject="bob")))
+    assert [step.name.ids for step in found] == [("plain", "alice")]
 
 
 @pytest.mark.parametrize("status", [400, 302, 500])
@@ -122,14 +125,15 @@ async def test_one_that_is_silent_gone_or_goes_on_accepting_has_failed(tmp_path:
 async def test_without_a_session_check_the_word_of_the_application_counts(tmp_path: Path) -> None:
     app = Party("app", sessions={"s-1": True})
     async with serving(app):
-        connector = told(tmp_path, app.table(session_check_url="", session_required=False))
+        # The application knows her by another name than the log.
+        connector = told(tmp_path, app.table(session_check_url="", subject_type="pairwise"))
         assert connector._key is not None
         app.keys = connector._key.keys
-        (step,) = connector.steps(Name(What.SUBJECT, ISSUER, ("alice",)), tree(delegation("app")))
+        (step,) = connector.steps(Name(What.SUBJECT, ISSUER, ("alice",)), tree(delegation("app", "s-1")))
         assert (await connector.do(step)).standing is Standing.CONFIRMED
         await connector.close()
     assert app.sessions == {"s-1": False}
-    assert "sid" not in app.tokens[0]
+    assert "sub" not in app.tokens[0]
 
 
 def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from bridge.config.logout import LogoutSenderSection, RelyingPartySection
 from bridge.config.servers import AuthorizationServerSection
 from bridge.config.settings import CallerSection, Settings
 from bridge.config.sources import SourceSection
@@ -68,7 +69,13 @@ def test_every_member_of_a_caller_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "section"), [("## Sources", SourceSection), ("## Authorization servers", AuthorizationServerSection)]
+    ("heading", "section"),
+    [
+        ("## Sources", SourceSection),
+        ("## Authorization servers", AuthorizationServerSection),
+        ("## Relying parties", RelyingPartySection),
+        ("## Logout senders", LogoutSenderSection),
+    ],
 )
 def test_every_member_of_a_table_is_described_with_its_default(heading: str, section: type[BaseModel]) -> None:
     described = table_after(heading)
@@ -82,7 +89,7 @@ def test_every_member_of_a_table_is_described_with_its_default(heading: str, sec
 
 
 def test_no_section_is_forgotten() -> None:
-    lists = {"callers", "sources", "servers"}
+    lists = {"callers", "sources", "servers", "relying_parties", "logout_senders"}
     assert {name for name in SECTIONS if "." not in name} | lists == Settings.model_fields.keys()
     assert set(re.findall(r"^### `\[([\w.]+)\]`$", PAGE, re.MULTILINE)) == SECTIONS.keys()
 
