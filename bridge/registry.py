@@ -118,8 +118,10 @@ def connectors_of(settings: Settings) -> list[Connector]:
     for server in settings.servers:
         if server.kind not in CONNECTORS:
             raise ConfigFault(f"servers: kind {server.kind!r} is not there; there are {', '.join(CONNECTORS)}")
-    parties = RelyingParties(settings.relying_parties, logout_key(settings.logout))
-    return [*(CONNECTORS[server.kind](server) for server in settings.servers), parties]
+    found = [CONNECTORS[server.kind](server) for server in settings.servers]
+    if settings.relying_parties:
+        found.append(RelyingParties(settings.relying_parties, logout_key(settings.logout)))
+    return found
 
 
 def revokers_of(connectors: Sequence[Connector]) -> dict[str, Revoker]:

@@ -37,7 +37,11 @@ async def parties() -> AsyncIterator[dict[str, Party]]:
 
 
 def sections(folder: Path, parties: dict[str, Party], **more: Any) -> dict[str, Any]:
-    tables = [parties["mail"].table(), parties["files"].table(session_required=False), parties["silent"].table()]
+    """Without a back channel: what ends, ends by the browser."""
+    tables = [
+        party.table(backchannel_logout_uri="", session_required=party.client_id != "files")
+        for party in parties.values()
+    ]
     return {
         "callers": [caller("as", issuer=ISSUER), caller("ops", "operator")],
         "logout": {
