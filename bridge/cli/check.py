@@ -15,6 +15,7 @@ import orjson
 
 from bridge.cli.options import config_option, json_option
 from bridge.cli.sources import uses_of
+from bridge.config.logout_key import logout_key
 from bridge.config.section import is_loopback
 from bridge.config.settings import Settings, load_settings
 from bridge.config.sources import SourceSection
@@ -101,6 +102,8 @@ def _check_all(settings: Settings, report: Report) -> None:
     _check_sources(settings, report)
     _check_log(settings, report)
     _check_metadata(settings, report)
+    if settings.logout.signing_key and _try(report, "logout", lambda: logout_key(settings.logout)) is not None:
+        report.add("logout", "good", "its key can sign")
     if settings.evidence.trust:
         trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
         if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:

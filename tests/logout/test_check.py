@@ -154,3 +154,13 @@ async def test_the_public_key_is_for_everybody(tmp_path: Path) -> None:
         assert response.headers["Cache-Control"] == "public, max-age=300"
     assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     assert (key["kid"], key["use"], key["alg"]) == ("2026", "sig", "ES256")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("key.pem", "good logout: its key can sign"), ("none.pem", "bad  logout: ")]
+)
+async def test_check_looks_at_the_key(tmp_path: Path, name: str, line: str) -> None:
+    Path(signing_key(tmp_path)).rename(tmp_path / "key.pem")
+    file = write_config(tmp_path, logout={"signing_key": str(tmp_path / name)})
+    done = await asyncio.to_thread(lambda: CliRunner().invoke(cli, ["check", "--config", str(file)]))
+    assert any(told.startswith(line) for told in done.stdout.splitlines())
