@@ -114,8 +114,8 @@ def session_of(tokens: Tokens) -> str:
 
 
 @contextlib.contextmanager
-def real_world(folder: Path, *, connected: bool) -> Iterator[World]:
-    """`connected`: what ends at the bridge is ended at Hydra; else it only decides. No list of clients is compared."""
+def real_world(folder: Path) -> Iterator[World]:
+    """What ends at the bridge is ended at Hydra; no list of clients is compared."""
     ports = free_ports()
     write_policies(folder / "rego", POLICIES)
     sections = tomllib.loads(documented("toml", ports))
@@ -124,8 +124,7 @@ def real_world(folder: Path, *, connected: bool) -> Iterator[World]:
         relying_parties() as parties,
         admin_proxy(f"http://127.0.0.1:{ports.admin}") as admin,
     ):
-        if connected:
-            sections["servers"] = [{"issuer": hydra.url, "kind": "hydra", "admin_url": admin.url, "list_clients_s": 0}]
+        sections["servers"] = [{"issuer": hydra.url, "kind": "hydra", "admin_url": admin.url, "list_clients_s": 0}]
         world = World(hydra, parties, admin, folder, sections)
         with world.running:
             world.start()

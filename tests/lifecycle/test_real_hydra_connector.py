@@ -4,7 +4,6 @@ The tests own the tokens, and try them; the connector never sees one.
 """
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,17 +11,11 @@ from bridge.config.servers import AuthorizationServerSection
 from bridge.connectors.hydra import HydraConnector
 from bridge.model.ended import Name, What
 from bridge.model.step import Observed, Standing, Step
-from tests.lifecycle.real_servers import World, real_world, session_of
+from tests.lifecycle.real_servers import World, session_of
 from tests.support.waiting import wait_until
 
 CONFIRMED, ACCEPTED = Standing.CONFIRMED, Standing.ACCEPTED
 LIVE, DEAD = (True, True), (False, False)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with real_world(tmp_path_factory.mktemp("hydra"), connected=False) as world:
-        yield world
 
 
 def connector(world: World) -> HydraConnector:
