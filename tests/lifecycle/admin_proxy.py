@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,14 @@ Asked = tuple[str, str]
 
 @dataclass
 class AdminProxy:
-    """`before` and `after` are called around each request that is passed on; True: it gets no answer."""
+    """`first`: when (time.monotonic) each was asked first.
+
+    `before` and `after` are called around each request that is passed on; True: it gets no answer.
+    """
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
+    first: dict[Asked, float] = field(default_factory=dict)
     down: bool = False
     before: Callable[[Asked], bool] = lambda _: False
     after: Callable[[Asked], bool] = lambda _: False
@@ -30,6 +35,7 @@ def admin_proxy(admin: str) -> Iterator[AdminProxy]:
         def do_GET(self) -> None:
             asked = (self.command, self.path.partition("?")[0])
             proxy.asked.append(asked)
+            proxy.first.setdefault(asked, time.monotonic())
             if proxy.down or proxy.before(asked):
                 return
             reply = client.request(self.command, admin + self.path)
