@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bridge.audit.delegations import tree_of
 from bridge.model.ended import Name, What
@@ -115,7 +117,10 @@ def session_of(tokens: Tokens) -> str:
 
 @contextlib.contextmanager
 def real_world(folder: Path) -> Iterator[World]:
-    """What ends at the bridge is ended at Hydra; no list of clients is compared."""
+    """What ends at the bridge is ended at Hydra, and the clients `one` and `two` are told by the bridge.
+
+    No list of clients is compared.
+    """
     ports = free_ports()
     write_policies(folder / "rego", POLICIES)
     sections = tomllib.loads(documented("toml", ports))
@@ -125,6 +130,15 @@ def real_world(folder: Path) -> Iterator[World]:
         admin_proxy(f"http://127.0.0.1:{ports.admin}") as admin,
     ):
         sections["servers"] = [{"issuer": hydra.url, "kind": "hydra", "admin_url": admin.url, "list_clients_s": 0}]
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / "logout.pem").touch(0o600)
+        (folder / "logout.pem").write_bytes(pem)
+        sections["logout"] = {"signing_key": str(folder / "logout.pem")}
+        sections["relying_parties"] = [
+            {"issuer": hydra.url, "client_id": name, "backchannel_logout_uri": f"{parties.url}/{name}"}
+            for name in ("one", "two")
+        ]
         world = World(hydra, parties, admin, folder, sections)
         with world.running:
             world.start()

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from tests.lifecycle.admin_proxy import Asked
-from tests.lifecycle.real_servers import World
+from tests.lifecycle.real_servers import World, session_of
 from tests.support.bridge import starting_bridge
 from tests.support.waiting import wait_until
 
@@ -47,9 +47,17 @@ def test_deleting_a_client_ends_all_that_hangs_on_it_and_nothing_else(world: Wor
     other = world.delegate("two", "alice")
     assert [world.lives("one", each) for each in mine] == [LIVE, LIVE]
     told = settled(world, ending := delete(world, "one"))
-    assert (told["standing"], told["steps"]) == ("confirmed", 3)
-    assert sorted(step["step"] for step in about(world, ending, "step")) == ["client", "consent", "consent"]
+    assert (told["standing"], told["steps"]) == ("confirmed", 5)
+    kinds = sorted(step["step"] for step in about(world, ending, "step"))
+    assert kinds == ["client", "consent", "consent", "notice", "notice"]
     assert {step["standing"] for step in about(world, ending, "step")} == {"confirmed"}
+    notices = world.parties.of("one")
+    assert {(claims["sub"], claims["sid"]) for claims in notices} == {
+        (user, session_of(each)) for user, each in zip(("alice", "bob"), mine, strict=True)
+    }
+    deleted = world.admin.first["DELETE", "/admin/clients/one"]
+    assert all(at < deleted for at, path, _ in world.parties.told if path == "/one")
+    assert world.parties.of("two") == []
     assert [world.lives("one", each) for each in mine] == [DEAD, DEAD]
     listed = world.hydra.admin.get(CONSENT, params={"subject": "alice"}).json()
     assert "one" not in [each["consent_request"]["client"]["client_id"] for each in listed]
