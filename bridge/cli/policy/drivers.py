@@ -155,6 +155,7 @@ SILENT: dict[tuple[str, str], str] = {
     ("DELETE", lifecycle.CLIENT): "ends a client",
     ("POST", lifecycle.END): "ends something",
     ("POST", lifecycle.REINSTATE): "lets something begin anew, and grants nothing",
+    ("GET", lifecycle.STATUS): "endings that are not settled",
     ("POST", backchannel.PATH): "takes logout tokens, which end sessions",
     ("GET", ticket.PATH): "a page that tells applications of a logout",
     ("GET", jwks.PATH): "the public key of logout tokens",
