@@ -16,7 +16,14 @@ PAGES = sorted(
         *DOCS.rglob("*.md"),
         *(
             ROOT / folder / "README.md"
-            for folder in ("rego", "opa-bundle", "examples/token_service", "examples/hydra_login_consent", "examples/after_an_ending", "sdk/node")
+            for folder in (
+                "rego",
+                "opa-bundle",
+                "examples/token_service",
+                "examples/hydra_login_consent",
+                "examples/after_an_ending",
+                "sdk/node",
+            )
         ),
     ]
 )
