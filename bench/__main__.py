@@ -92,6 +92,9 @@ def _authzen_part(scratch: Path, options: argparse.Namespace) -> None:
             plans[name] = stack.enter_context(
                 targets.bridge(several, folder.path, bodies, HERE, options.workers, targets.AUTHZEN)
             )
+        for number, code in enumerate(options.against):
+            other = targets.bridge(scratch / f"authzen-{number}", folder.path, bodies, code, door=targets.AUTHZEN)
+            plans[f"bridge of {code.name}"] = stack.enter_context(other)
         slices = _interleaved(plans, options.at_once, options)
     print_main(slices, options.at_once, baseline="OPA", title="AuthZEN batches of one gate and five scopes")
 
