@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bridge.model.limit import Limit
+from bridge.model.limit import NO_LIMIT, Limit
 from bridge.model.verdict import Finding, Requirement
 
 VALID_FOR_MS = 30_000
@@ -56,7 +56,7 @@ class ScopeDecision:
     outcome: Outcome
     findings: tuple[Finding, ...] = ()
     require: tuple[Requirement, ...] = ()
-    limit: Limit = field(default_factory=Limit)
+    limit: Limit = NO_LIMIT
     claims: Mapping[str, Any] = field(default_factory=dict)
     crit: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Decision:
     granted_scopes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     require: tuple[Requirement, ...] = ()
-    limit: Limit = field(default_factory=Limit)
+    limit: Limit = NO_LIMIT
     claims: Mapping[str, Any] = field(default_factory=dict)
     crit: tuple[str, ...] = ()
     gate: ScopeDecision = ScopeDecision(Outcome.DENY)

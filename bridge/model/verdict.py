@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.model.limit import MAX_TEXT, IllShaped, Limit, is_seconds, is_strings, read_claims, read_limit
+from bridge.model.limit import MAX_TEXT, NO_LIMIT, IllShaped, Limit, is_seconds, is_strings, read_claims, read_limit
 from bridge.model.times import parse_rfc3339
 
 FIELDS: Final = ("allow", "deny", "require", "limit", "claims", "crit")
@@ -50,7 +50,7 @@ class Verdict:
     dropped: tuple[Finding, ...] = ()
     dropped_exceptions: tuple[dict[str, Any], ...] = ()
     require: tuple[Requirement, ...] = ()
-    limit: Limit = field(default_factory=Limit)
+    limit: Limit = NO_LIMIT
     claims: Mapping[str, Any] = field(default_factory=dict)
     crit: tuple[str, ...] = ()
     error: str | None = None

@@ -4,7 +4,7 @@ The gate must allow. A scope is granted when its package allows, denies nothing,
 Nothing is ever broader than what was asked for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -259,6 +259,8 @@ def _merge_requirements(answers: Iterable[ScopeDecision]) -> tuple[Requirement, 
     return _unique([r for a in answers if a.outcome is Outcome.CONDITIONAL for r in a.require])
 
 
-def _unique(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
+def _unique(requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:
+    if len(requirements) < 2:
+        return tuple(requirements)
     by_text = {details.typed(requirement): requirement for requirement in requirements}
     return tuple(by_text[key] for key in sorted(by_text))

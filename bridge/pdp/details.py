@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Detail = Mapping[str, Any]
+_TYPED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def typed(value: Any) -> str:
     """One text for each JSON value, by type as well: 1, 1.0, true and "1" all differ."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _TYPED.encode(value)
 
 
 def covered(returned: Detail, requested: Sequence[Detail]) -> bool:

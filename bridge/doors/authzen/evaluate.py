@@ -11,7 +11,7 @@ from bridge.errors import MalformedRequest
 from bridge.model.authzen import Evaluations, Misfit, Semantic, Tuple
 from bridge.model.times import now_ms, uuid7
 from bridge.pdp.decide import Answered, Decide
-from bridge.pdp.gather import Call, encode
+from bridge.pdp.gather import Asking, Call, encode
 from bridge.pdp.record_tuples import Told
 from bridge.pdp.tuples import Question, Tuples
 
@@ -39,10 +39,7 @@ class Evaluate:
             raise MalformedRequest([("", misfit.reason)])
         questions = _others(asked, planned)
         _bound([*(asking.request for asking in planned.askings), *(q.tuple for q in questions)])
-        answered, told = await asyncio.gather(
-            self._decide(planned.askings) if planned.askings else _none(),
-            self._tuples(call, batch_id, questions) if questions else _none(),
-        )
+        answered, told = await self._ask(planned.askings, questions, call, batch_id)
         try:
             items = {**self._issuance_items(planned, answered), **_other_items(told, planned)}
             reply = [items[number] for number in range(len(asked.items))]
@@ -54,15 +51,21 @@ class Evaluate:
             self._tuples.unsaid(call, told)
             raise
 
+    async def _ask(
+        self, askings: Sequence[Asking], questions: list[Question], call: Call, batch_id: str
+    ) -> tuple[Sequence[Answered], Sequence[Told]]:
+        """Most requests are of one kind alone, which needs no task of its own."""
+        if not questions:
+            return await self._decide(askings), ()
+        if not askings:
+            return (), await self._tuples(call, batch_id, questions)
+        return await asyncio.gather(self._decide(askings), self._tuples(call, batch_id, questions))
+
     def _issuance_items(self, planned: Plan, answered: Sequence[Answered]) -> dict[int, Item]:
         return {
             number: issuance_item(place, planned.askings[place.asking], answered[place.asking], self._ceiling_s, number)
             for number, place in planned.places.items()
         }
-
-
-async def _none() -> list[Any]:
-    return []
 
 
 def _others(asked: Evaluations, planned: Plan) -> list[Question]:

@@ -108,7 +108,7 @@ class _Planner:
         bound_list({"evaluations": list(dict.fromkeys(self._scopes.values()))}, "evaluations", "scopes", MAX_SCOPES)
         self._documents: list[_Document] = []
         self._known: dict[_Key, int] = {}
-        self._identities: dict[int, _Identity] = {}
+        self._identities: dict[tuple[int, int, int], _Identity] = {}
         self._places: dict[int, Place] = {}
         self._with_scopes: set[tuple[str, ...]] = set()
 
@@ -165,11 +165,12 @@ class _Planner:
 
     def _identity(self, item: Tuple) -> _Identity:
         """What makes tuples share an input document."""
-        known = self._identities.get(id(item))
+        parts = id(item.subject), id(item.resource), id(item.context)  # mostly the defaults of the batch
+        known = self._identities.get(parts)
         if known is None:
             properties = self._same_properties(item.subject.get("properties"))
             known = (*party(item), item.resource["id"], properties, self._same_context(item.context))
-            self._identities[id(item)] = known
+            self._identities[parts] = known
         return known
 
     def _asking(self, document: _Document) -> Asking:
