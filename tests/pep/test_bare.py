@@ -17,7 +17,7 @@ import json, sys
 sys.path[:0] = [sys.argv[1]]
 from bridge.pep import Enforcer, Party, Pdp, Wish
 wish = Wish(Party("client", "job"), "job", "client_credentials", ("https://t.example",), ("a",))
-with Enforcer(Pdp.at(sys.argv[2])) as enforcer:
+with Enforcer(Pdp.at(sys.argv[2], deadline_s=30)) as enforcer:
     mint = enforcer.ask(wish)
 ours = sorted(name for name in sys.modules if name.split(".")[0] == "bridge")
 others = {name.split(".")[0] for name in sys.modules} - {*sys.stdlib_module_names, "bridge", "__main__", "__mp_main__"}

@@ -81,7 +81,9 @@ def documented() -> set[str]:
 
 def test_the_samples() -> None:
     done = run_cli("policy", "matrix", "rego", "--strict", "--json", timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # The log of the proof's own bridge may fall behind on a busy machine, and says so.
+    assert [line for line in done.stderr.splitlines() if "checkpoint_stale" not in line] == []
     told = [json.loads(line) for line in done.stdout.splitlines()]
     grants = {
         (g["scope"], g["grant_type"], g["token_type"], g["rules"][0]["code"]): g for g in told if g["check"] == "grant"
