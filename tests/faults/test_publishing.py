@@ -57,7 +57,8 @@ def size_in(checkpoint: bytes) -> int:
 def published(folder: Path, below: str) -> Iterator[Published]:
     """Faults below what the evidence folder holds under this name, and no other file."""
     faults = DiskFaults(folder / "faults", folder / "evidence" / below)
-    with running_bridge(folder, env=faults.env(), server={"deadline_ms": 10_000}) as bridge:
+    patient = {"deadline_ms": 10_000}
+    with running_bridge(folder, env=faults.env(), server=patient, engine=patient) as bridge:
         trial = Published(bridge, faults)
         trial.watch()
         try:
