@@ -38,27 +38,21 @@ from bridge.pdp.ended import Endings
 from bridge.pdp.enrich import Enrich
 from bridge.pdp.issued import Issued
 from bridge.pdp.lifecycle import Lifecycle, Orders
-from bridge.pdp.logout import Pages
 from bridge.pdp.prove import Prover
 from bridge.pdp.record import Recorder
 from bridge.pdp.record_search import SearchRecorder
 from bridge.pdp.record_tuples import TupleRecorder
 from bridge.pdp.search import SearchRoad
-from bridge.pdp.steps import StepEntries
-from bridge.pdp.tokens import Tokens
 from bridge.pdp.tuples import Tuples
 from bridge.policy.opa import find_opa, in_thread, require_version
 from bridge.policy.served import Shelf, signer_of, verifier_of
 from bridge.policy.watch import PolicyWatch
-from bridge.registry import DOORS, ENGINES, SOURCES, Parts, asks_tree, connectors_of, listings_of, revokers_of
-from bridge.saga.saga import Means
-from bridge.saga.watch import Sagas
+from bridge.registry import DOORS, ENGINES, SOURCES, Parts
+from bridge.settling import Settling
 from bridge.tlog.note import VerifierKey
 
 GRACE_S = 5.0
 OBSERVE_S = 1.0
-SAGA_ATTEMPTS = 16
-"""So many steps that follow endings are tried at a time."""
 GC_THRESHOLD = (20_000, 20, 50)
 """Requests leave next to no cycles behind; Python's own 700 looks for them several times a request."""
 IDLE_S = 75.0
@@ -128,20 +122,11 @@ class Bridge:
         )
         deadline_s = server.deadline_ms / 1000
         self.issued = Issued(self.journal, digest, deadline_s, self.metrics)
-        orders, folder = Orders(digest, *hidden), Path(evidence.path)
+        orders = Orders(digest, *hidden)
         self.lifecycle = Lifecycle(self.journal, orders, deadline_s, self.metrics)
-        self._connectors, tree, entries = (
-            connectors_of(settings),
-            asks_tree(folder, digest),
-            StepEntries(orders, digest),
+        self.settling = Settling(
+            settings, self.journal, orders, self.lifecycle, digest, self.metrics, primary=worker == 0
         )
-        # One of the workers does for all of them what follows an ending.
-        means = Means(folder, self.journal, entries, tree, asyncio.Semaphore(SAGA_ATTEMPTS))
-        alarm_s = settings.lifecycle.alarm_after_s
-        sagas = Sagas(means, digest, self._connectors, self.lifecycle, alarm_s, self.metrics)
-        self.sagas = sagas if worker == 0 else None
-        listings = listings_of(settings, self._connectors, digest, self.journal, self.lifecycle)
-        self.listings = listings if worker == 0 else []
         parts = Parts(
             settings=settings,
             callers=Callers(settings.callers),
@@ -150,9 +135,9 @@ class Bridge:
             search=self.search,
             issued=self.issued,
             lifecycle=self.lifecycle,
-            tokens=Tokens(self.journal, entries, revokers_of(self._connectors), deadline_s),
-            tree=tree,
-            logout_pages=Pages(self.journal, entries, deadline_s),
+            tokens=self.settling.tokens,
+            tree=self.settling.tree,
+            logout_pages=self.settling.pages,
             origin=self.journal.origin,
             secret=digest.key,
             note_access=self.accesses.note,
@@ -192,9 +177,7 @@ class Bridge:
         ]
         if self.publication is not None:
             self._background.append(asyncio.create_task(self.publication.run(), name="publication"))
-        if self.sagas is not None:
-            self._background.append(asyncio.create_task(self.sagas.run(), name="sagas"))
-        self._background += [asyncio.create_task(one.run(), name="clients") for one in self.listings]
+        self._background += self.settling.begin()
 
     async def listen(self, *, reuse_port: bool = False) -> int:
         """Opens the doors; the port, which the system chose where it was configured as 0."""
@@ -241,8 +224,7 @@ class Bridge:
         """Decisions are made, but not by what lies on disk, or without what a source would say."""
         found = [f"policy set on disk refused: {reason}" for reason in self.policies.refused[:20]]
         found += [f"source {s.declared.name}: {text}" for s in self.sources if (text := s.trouble()) is not None]
-        found += self.sagas.warnings() if self.sagas is not None else []
-        found += [f"clients of {one.issuer}: {one.trouble}" for one in self.listings if one.trouble is not None]
+        found += self.settling.warnings()
         return found + (self.publication.warnings() if self.publication is not None else [])
 
     def _state(self) -> dict[str, dict[str, Any]]:
@@ -267,8 +249,7 @@ class Bridge:
         )
         if self.publication is not None:
             self.publication.observe()
-        if self.sagas is not None:
-            self.sagas.observe()
+        self.settling.observe()
 
     async def _observe_forever(self) -> None:
         """A scrape may reach another worker, so the gauges must be right without one."""
@@ -295,8 +276,7 @@ class Bridge:
     async def _close_sources(self) -> None:
         for source in self.sources:
             await source.close()
-        for connector in self._connectors:
-            await connector.close()
+        await self.settling.close()
 
 
 async def refuse_foreign_log(settings: Settings) -> None:

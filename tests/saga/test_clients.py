@@ -31,7 +31,7 @@ async def listing_bridge(folder: Path, model: HydraModel) -> AsyncIterator[tuple
     async with local_bridge(folder, folder / "rego", servers=[server]) as bridge:
         digest, connector = token_digest(bridge.evidence), HydraConnector(AuthorizationServerSection(**server))
         inside = bridge.bridge
-        assert inside.listings == []
+        assert inside.settling.listings == []
 
         def known(issuer: str) -> dict[str, bool]:
             return clients_of(bridge.evidence, issuer, lambda name: name.digest(digest))
@@ -188,4 +188,4 @@ async def test_what_entries_must_not_show_is_not_listed(tmp_path: Path) -> None:
     server = {"issuer": ISSUER, "kind": "hydra", "admin_url": "http://127.0.0.1:1"}
     hidden = {"path": str(tmp_path / "evidence"), "personal": ["/client/id"]}
     async with local_bridge(tmp_path, tmp_path / "rego", servers=[server], evidence=hidden) as bridge:
-        assert bridge.bridge.listings == []
+        assert bridge.bridge.settling.listings == []
