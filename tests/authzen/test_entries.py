@@ -235,7 +235,7 @@ context := {{"to": input.subject.id, "about": "{told}", "mail": lower(input.subj
         for more in ({}, {"denied": True}):
             items(bridge, batch(gate(), "s:a", subject=who, target=MARKS["resource"], context={**context, **more}))
         entries = bridge.entries()
-        assert bridge.cli("log", "verify").returncode == 0
+        assert bridge.verify().returncode == 0
     text = json.dumps(entries) + bridge.log_text()
     for name in NAMES:
         assert MARKS[name].lower() not in text.lower(), name
@@ -297,7 +297,7 @@ def test_whom_other_tuples_are_about_is_found_and_erased(tmp_path: Path, persona
             erase = ("log", "erase", "--reason", "asked", "--json")
             for place in (("--path", "/client/id", "--value", "client-3"), ("--subject", "carol-2")):
                 assert json.loads(bridge.cli(*erase, *place).stdout)["count"] >= 1
-        assert bridge.cli("log", "verify").returncode == 0
+        assert bridge.verify().returncode == 0
     if personal:
         assert not any(traces(tmp_path / "evidence", ["nina-1", "carol-2", "client-3"]).values())
 
@@ -310,7 +310,7 @@ def test_what_is_personal_in_one_entry_is_so_in_all_of_its_request(tmp_path: Pat
         assert len(told) > 1
         assert_each_once(told, len(people))
         assert [one for one in people if one in json.dumps(told)] == []
-        assert bridge.cli("log", "verify").returncode == 0
+        assert bridge.verify().returncode == 0
 
 
 def test_a_number_costs_no_call_of_its_own() -> None:
@@ -337,8 +337,8 @@ def test_query_tables_of_an_older_version_are_good(tmp_path: Path) -> None:
         bridge.cli("log", "query")
         with closing(sqlite3.connect(bridge.evidence / "query.sqlite")) as db:
             db.execute("DROP TABLE decision_tuple")
-        verified = bridge.cli("log", "verify")
+        verified = bridge.verify()
         assert (verified.returncode, "query tables" in verified.stdout) == (0, False), verified.stdout
         ask(bridge, batch(door()))
         assert "evaluation" in bridge.cli("log", "query", "--subject", "alice").stdout
-        assert bridge.cli("log", "verify").returncode == 0
+        assert bridge.verify().returncode == 0

@@ -30,10 +30,12 @@ import httpx
 import psutil
 
 from bridge.config.settings import load_settings
+from bridge.evidence.files import CHECKPOINT
 from bridge.server import Bridge
 from tests.support.evidence import entries, entry_of, input_of
 from tests.support.nursery import Child, can_fork, finish, nursery
 from tests.support.policies import write_policies
+from tests.support.waiting import wait_until
 
 PATH = "/v1/issuance/decisions"
 START_S, STOP_S = 40.0, 20.0
@@ -152,6 +154,11 @@ class RunningBridge:
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A command with this bridge's configuration."""
         return run_cli(*arguments, "--config", self.config)
+
+    def verify(self) -> "subprocess.CompletedProcess[str]":
+        """`log verify`, once anything is published: a command is faster than the first checkpoint."""
+        wait_until((self.evidence / CHECKPOINT).exists, 20)
+        return self.cli("log", "verify")
 
     def entries(self) -> list[dict[str, Any]]:
         return entries(self.evidence)
