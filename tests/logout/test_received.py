@@ -1,6 +1,7 @@
 """Logout tokens that come: which are believed, what they end, and that a repeated one ends nothing more."""
 
 import base64
+import gzip
 import hmac
 import json
 import sqlite3
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+import psutil
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -435,6 +437,17 @@ def test_bodies_that_are_no_form_with_a_token(
     assert reply.headers["Cache-Control"] == "no-store"
     assert reply.json()["error"] == "invalid_request"
     assert reply.json()["error_description"].startswith(f"{what}: ")
+
+
+def test_what_is_packed_is_not_unpacked_for_nothing(bridge: RunningBridge) -> None:
+    """50 MB in 50 KB, from somebody without credentials, at any door."""
+    bomb, process = gzip.compress(bytes(50_000_000)), psutil.Process(bridge.process.pid)
+    before = sum(process.cpu_times()[:2])
+    for path, headers, status in ((PATH, FORM, 400), ("/v1/issuance/decisions", {}, 401), ("/nothing", {}, 404)) * 8:
+        reply = bridge.client.post(path, content=bomb, headers={**headers, "Content-Encoding": "gzip"})
+        assert reply.status_code == status
+    time.sleep(0.5)
+    assert sum(process.cpu_times()[:2]) - before < 0.4
 
 
 def test_without_a_key_there_is_no_set(bridge: RunningBridge) -> None:
