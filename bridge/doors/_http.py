@@ -70,7 +70,8 @@ class _Connection(web.RequestHandler):
         with suppress(TimeoutError, web.RequestPayloadError, ConnectionError):
             async with asyncio.timeout(LINGER_S), self._turn:
                 while not body.at_eof():
-                    await asyncio.sleep(len(await body.readany()) / UNPACKED_BYTES_S)
+                    taken = await body.readany()
+                    await asyncio.sleep(len(taken) / UNPACKED_BYTES_S)
 
     @override
     def log_exception(self, *args: Any, **kw: Any) -> None:
