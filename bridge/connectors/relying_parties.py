@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -25,8 +26,22 @@ ASKED = "POST backchannel_logout_uri"
 AT_A_TIME = 8
 """Notices to one relying party."""
 GOOD = (200, 204)
+MOST_KEPT = 1000
+"""Steps of which it is remembered, between attempts, who was told: the longest known is forgotten first."""
 _SESSIONS = "sessions"
 _ENDS = frozenset([What.SESSION, What.SUBJECT, What.CLIENT, What.DELEGATION])
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The status of an answer to a notice, or a word for what went wrong; what was seen of the session afterwards."""
+
+    answer: int | str
+    state: State | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.answer in GOOD and self.state in (None, State.ENDED)
 
 
 class RelyingParties:
@@ -40,6 +55,8 @@ class RelyingParties:
         self._parties = {(party.issuer, party.client_id): party for party in told}
         self._key = key
         self._client: aiohttp.ClientSession | None = None
+        self._done: dict[tuple[Name, str], dict[str | None, _Told]] = {}
+        """Of steps that are not done: the sessions that are. One attempt may be too short for all of them."""
 
     def steps(self, name: Name, tree: Mapping[str, Any]) -> list[Step]:
         """A notice for each relying party among the clients of the tree, and for each user there."""
@@ -48,25 +65,32 @@ class RelyingParties:
         return [step for one in tree["delegations"] for step in self._of(one)]
 
     async def do(self, step: Step) -> Observed:
-        """Confirmed: each notice was answered with 200 or 204, and no session is accepted there any more, if it tells.
+        """Confirmed: each notice was answered with 200 or 204, and the application says of each session that it ended.
 
-        A 400 is no end: a clock or a key that is not yet known there may be behind it, and somebody must look.
+        Accepted: it does not tell. A 400 is no end: a clock or a key that is not yet known there may be behind it, and
+        somebody must look. What was taken in one attempt is not told again in the next.
         """
         issuer, (client_id, subject) = step.name.issuer, step.name.ids
         party, key = self._parties.get((issuer, client_id)), self._key
         if party is None or key is None:
             return Observed(Standing.FAILED, ASKED, {"fault": "not_configured"})
         sub = {"sub": subject} if _is_known(subject, party) else {}
-        sessions: list[str] = json.loads(step.more[_SESSIONS])
-        whose = [{**sub, "sid": session} for session in sessions] or [sub]
-        places = asyncio.Semaphore(AT_A_TIME)
-        told = await asyncio.gather(*(self._notice(party, key, one, places) for one in whose))
-        good = sum(one in GOOD for one in told)
-        seen: dict[str, Any] = {"notices": len(told), "taken": good}
-        if good < len(told):
-            bad = next(one for one in told if one not in GOOD)
-            return Observed(Standing.FAILED, ASKED, {**seen, "status" if isinstance(bad, int) else "fault": bad})
-        return await self._looked(party, sessions, {**seen, "status": told[0]}, places)
+        sessions: list[str | None] = json.loads(step.more[_SESSIONS]) or [None]
+        kept = step.name, step.more[_SESSIONS]
+        done, places = self._of_step(kept), asyncio.Semaphore(AT_A_TIME)
+
+        async def tell(session: str | None) -> _Told:
+            async with places:  # signing, too: thousands of signatures in a row would hold up everybody
+                told = await self._told(party, key, sub, session)
+            if told.good:
+                done[session] = told
+            return told
+
+        left = [one for one in sessions if one not in done]
+        told = [*done.values(), *await asyncio.gather(*map(tell, left))]
+        if all(one.good for one in told):
+            self._done.pop(kept, None)
+        return _observed(told)
 
     async def clients(self) -> list[str] | None:
         return None
@@ -88,15 +112,28 @@ class RelyingParties:
         name = Name(What.DELEGATION, party.issuer, (client, subject["id"]))
         yield Step("notice", name, {_SESSIONS: json.dumps(sessions)})
 
-    async def _notice(
-        self, party: RelyingPartySection, key: LogoutKey, whose: Mapping[str, str], places: asyncio.Semaphore
-    ) -> int | str:
+    def _of_step(self, kept: tuple[Name, str]) -> "dict[str | None, _Told]":
+        if kept not in self._done and len(self._done) >= MOST_KEPT:
+            self._done.pop(next(iter(self._done)))
+        return self._done.setdefault(kept, {})
+
+    async def _told(
+        self, party: RelyingPartySection, key: LogoutKey, sub: Mapping[str, str], session: str | None
+    ) -> "_Told":
+        """One notice, and what the relying party says of the session afterwards, where it can be asked."""
+        sid = {} if session is None else {"sid": session}
+        answer = await self._notice(party, key, {**sub, **sid})
+        if answer not in GOOD or session is None or not party.session_check_url:
+            return _Told(answer)
+        return _Told(answer, (await ask(self._open(), party, session)).state)
+
+    async def _notice(self, party: RelyingPartySection, key: LogoutKey, whose: Mapping[str, str]) -> int | str:
         """The status of the answer, or a word for what went wrong."""
         jti, now_s = uuid7(now_ms()), int(time.time())
         claims = claims_of(party.issuer, party.client_id, jti, now_s, key.lifetime_s, **whose)
         form = {"logout_token": key.sign(claims)}
         try:
-            async with places, asyncio.timeout(party.timeout_ms / 1000):
+            async with asyncio.timeout(party.timeout_ms / 1000):
                 posting = self._open().post(
                     party.backchannel_logout_uri, data=form, headers=HEADERS, allow_redirects=False
                 )
@@ -104,22 +141,6 @@ class RelyingParties:
                     return response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return fault_of(error)
-
-    async def _looked(
-        self, party: RelyingPartySection, sessions: Sequence[str], seen: dict[str, Any], places: asyncio.Semaphore
-    ) -> Observed:
-        """What the relying party says of the sessions afterwards, where it can be asked; else its word counts."""
-
-        async def state(session: str) -> State:
-            async with places:
-                return (await ask(self._open(), party, session)).state
-
-        if not party.session_check_url or not sessions:
-            return Observed(Standing.CONFIRMED, ASKED, seen)
-        states = await asyncio.gather(*map(state, sessions))
-        counts = {one.value: states.count(one) for one in State if one in states}
-        ended = counts.get(State.ENDED, 0) == len(sessions)
-        return Observed(Standing.CONFIRMED if ended else Standing.FAILED, ASKED, {**seen, **counts})
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:
@@ -130,3 +151,17 @@ class RelyingParties:
 def _is_known(subject: str, party: RelyingPartySection) -> bool:
     """Whether the relying party knows the subject by the id that the log has of it."""
     return subject != HIDDEN and party.subject_type == "public"
+
+
+def _observed(told: Sequence[_Told]) -> Observed:
+    """Of all notices of a step."""
+    taken = sum(one.answer in GOOD for one in told)
+    seen: dict[str, Any] = {"notices": len(told), "taken": taken}
+    answer = next((one.answer for one in told if one.answer not in GOOD), told[0].answer)
+    seen["status" if isinstance(answer, int) else "fault"] = answer
+    states = [one.state for one in told if one.state is not None]
+    seen |= {one.value: states.count(one) for one in State if one in states}
+    if not all(one.good for one in told):
+        return Observed(Standing.FAILED, ASKED, seen)
+    looked = len(states) == len(told)
+    return Observed(Standing.CONFIRMED if looked else Standing.ACCEPTED, ASKED, seen)

@@ -1,6 +1,8 @@
 """Logout notices: whom the connector tells what, by the register's tree, and what it makes of the answers."""
 
+import asyncio
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from bridge.config.logout import LogoutSection, RelyingPartySection
 from bridge.config.logout_key import LogoutKey
-from bridge.connectors.relying_parties import RelyingParties
+from bridge.connectors.relying_parties import AT_A_TIME, RelyingParties
 from bridge.errors import ConfigFault
 from bridge.model.ended import HIDDEN, Name, What
 from bridge.model.step import Observed, Standing, Step
@@ -130,10 +132,38 @@ async def test_without_a_session_check_the_word_of_the_application_counts(tmp_pa
         assert connector._key is not None
         app.keys = connector._key.keys
         (step,) = connector.steps(Name(What.SUBJECT, ISSUER, ("alice",)), tree(delegation("app", "s-1")))
-        assert (await connector.do(step)).standing is Standing.CONFIRMED
+        found = await connector.do(step)
+        assert found.standing is Standing.ACCEPTED  # a 200 is a promise, and nobody has looked
         await connector.close()
     assert app.sessions == {"s-1": False}
     assert "sub" not in app.tokens[0]
+
+
+async def test_many_sessions_hold_up_nobody_and_are_told_though_one_attempt_is_too_short(tmp_path: Path) -> None:
+    sessions = [f"s-{number:04}" for number in range(1500)]
+    app = Party("app", sessions=dict.fromkeys(sessions, True))
+    async with serving(app):
+        connector = told(tmp_path, app.table(session_check_url="", timeout_ms=5000), kind="RS256")
+        assert connector._key is not None
+        app.keys = connector._key.keys
+        (step,) = connector.steps(Name(What.SUBJECT, ISSUER, ("alice",)), tree(delegation("app", *sessions)))
+        doing, held = asyncio.create_task(connector.do(step)), 0.0
+        while len(app.tokens) < 40:
+            before = time.monotonic()
+            await asyncio.sleep(0)
+            held = max(held, time.monotonic() - before)
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+        assert held < 0.4, held
+        first = {one["sid"] for one in app.tokens}
+        doing = asyncio.create_task(connector.do(step))
+        while len(app.tokens) < 80:
+            await asyncio.sleep(0)
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+        await connector.close()
+    again = [one["sid"] for one in app.tokens if one["sid"] in first][len(first) :]
+    assert len(again) <= AT_A_TIME, again  # those that were under way
 
 
 def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:
