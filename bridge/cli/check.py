@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
+from bridge.cli.lifecycle.place import issuers
 from bridge.cli.options import config_option, json_option
 from bridge.cli.sources import uses_of
 from bridge.config.logout_key import logout_key
@@ -102,8 +103,7 @@ def _check_all(settings: Settings, report: Report) -> None:
     _check_sources(settings, report)
     _check_log(settings, report)
     _check_metadata(settings, report)
-    if settings.logout.signing_key and _try(report, "logout", lambda: logout_key(settings.logout)) is not None:
-        report.add("logout", "good", "its key can sign")
+    _check_logout(settings, report)
     if settings.evidence.trust:
         trust = _try(report, "witnesses", lambda: load_trust(Path(settings.evidence.trust)))
         if trust is not None and _try(report, "witnesses", lambda: Witnesses(trust, Metrics())) is not None:
@@ -117,6 +117,19 @@ def _check_metadata(settings: Settings, report: Report) -> None:
         )
     elif settings.authzen.metadata_key and _try(report, "metadata", lambda: MetadataDoor(settings.authzen)) is not None:
         report.add("metadata", "good", "its key can sign")
+
+
+def _check_logout(settings: Settings, report: Report) -> None:
+    if settings.logout.signing_key and _try(report, "logout", lambda: logout_key(settings.logout)) is not None:
+        report.add("logout", "good", "its key can sign")
+    callers = set(issuers(settings))
+    for issuer in sorted({party.issuer for party in settings.relying_parties} - callers):
+        report.add("logout", "warn", f"relying_parties: {issuer!r} is no caller's issuer, so that nobody is told of it")
+    for issuer in sorted({sender.issuer for sender in settings.logout_senders} - callers):
+        told = (
+            f"logout_senders: {issuer!r} is no caller's issuer: it ends nothing but what hangs on its exchanged tokens"
+        )
+        report.add("logout", "warn", told)
 
 
 def _check_servers(settings: Settings, report: Report) -> None:

@@ -20,6 +20,7 @@ from bridge.config.section import Label, Section, is_loopback
 from bridge.config.servers import AuthorizationServerSection, LifecycleSection
 from bridge.config.sources import SourceSection
 from bridge.errors import ConfigFault, EvidenceInvalid
+from bridge.model.ended import meant
 from bridge.model.mask import SECRET_NAMES, SECRET_SUFFIXES, parse_pointer
 from bridge.tlog.note import VerifierKey
 
@@ -270,6 +271,18 @@ class Settings(BaseSettings):
     def _notices_are_signed(self) -> "Settings":
         if any(party.backchannel_logout_uri for party in self.relying_parties) and not self.logout.signing_key:
             raise ValueError("relying_parties: backchannel_logout_uri needs logout.signing_key")
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_are_spelt_alike(self) -> "Settings":
+        known = {caller.issuer or caller.name for caller in self.callers}
+        for table, rows in (("relying_parties", self.relying_parties), ("logout_senders", self.logout_senders)):
+            for row in rows:
+                if (other := meant(row.issuer, known)) is not None:
+                    raise ValueError(
+                        f"{table}: issuer {row.issuer!r} is {other!r} in callers: no session of one is a session of the "
+                        "other, so write both as tokens have it"
+                    )
         return self
 
 

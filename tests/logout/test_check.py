@@ -133,6 +133,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "key id": ({"logout": {"signing_key_id": "k"}}, "needs signing_key"),
     "onward": ({"logout": {"post_logout_redirect_uri": "https://as.example/"}}, "needs public_url"),
     "page in clear": ({"logout": {"public_url": "http://as.example"}}, "must be https"),
+    "issuer of an application": (
+        {"callers": [caller("as", issuer=ISSUER)], "relying_parties": [{**PARTY, "issuer": f"{ISSUER}/"}]},
+        "relying_parties: issuer 'https://as.example/' is 'https://as.example' in callers",
+    ),
+    "issuer of a sender": (
+        {"callers": [caller("as", issuer=f"{ISSUER}/")], "logout_senders": [SENDER]},
+        "logout_senders: issuer 'https://as.example' is 'https://as.example/' in callers",
+    ),
     "no table": ({"logout": {"public_url": "https://as.example/?x"}}, "query"),
 }
 
@@ -164,3 +172,17 @@ async def test_check_looks_at_the_key(tmp_path: Path, name: str, line: str) -> N
     file = write_config(tmp_path, logout={"signing_key": str(tmp_path / name)})
     done = await asyncio.to_thread(lambda: CliRunner().invoke(cli, ["check", "--config", str(file)]))
     assert any(told.startswith(line) for told in done.stdout.splitlines())
+
+
+async def test_check_tells_of_issuers_at_which_nothing_is_granted(tmp_path: Path) -> None:
+    away = {"issuer": "https://away.example"}
+    callers = [caller("as", issuer=ISSUER), caller("ops", "operator")]
+    file = write_config(
+        tmp_path,
+        callers=callers,
+        relying_parties=[PARTY, {**PARTY, **away}],
+        logout_senders=[SENDER, {**SENDER, **away}],
+    )
+    done = await asyncio.to_thread(lambda: CliRunner().invoke(cli, ["check", "--config", str(file)]))
+    told = [line.partition(" is ")[0] for line in done.stdout.splitlines() if " logout: " in line]
+    assert told == [f"warn logout: {table}: 'https://away.example'" for table in ("relying_parties", "logout_senders")]

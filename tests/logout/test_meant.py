@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 import pytest
 
 from bridge.audit.sessions import meant_by
+from bridge.doors.logout.backchannel import PATH
 from bridge.evidence.keys import token_digest
 from bridge.model.ended import Effect, Name, What
 from bridge.model.logout import JTI_DIGEST, Logout
 from bridge.pdp.lifecycle import Order
-from tests.logout.test_received import AUDIENCE, FORM, ISSUER, PATH, claims, key_set, signed
+from tests.logout.test_received import AUDIENCE, FORM, ISSUER, claims, key_set, signed
 from tests.support.bridge import LocalBridge, bearer, caller, local_bridge, request
 
 
@@ -71,7 +72,11 @@ async def test_an_id_that_is_used_twice_keeps_no_session_alive(bridge: LocalBrid
 
 async def test_sessions_that_exchanged_tokens_name_end_with_their_subject(bridge: LocalBridge) -> None:
     assert {await exchange(bridge, one, "alice") for one in ("x", "y")} == {"allow"}
-    assert await exchange(bridge, "z", "bob") == await exchange(bridge, "x", "alice", "https://third.example") == "allow"
+    assert (
+        await exchange(bridge, "z", "bob") == await exchange(bridge, "x", "alice", "https://third.example") == "allow"
+    )
     await post(bridge, claims(sid=None, sub="alice"))
     assert {await exchange(bridge, one, "alice") for one in ("x", "y")} == {"deny"}
-    assert await exchange(bridge, "z", "bob") == await exchange(bridge, "x", "alice", "https://third.example") == "allow"
+    assert (
+        await exchange(bridge, "z", "bob") == await exchange(bridge, "x", "alice", "https://third.example") == "allow"
+    )
