@@ -15,8 +15,12 @@ def _page(url: str) -> str:
         return url
     address, mark, query = url.partition("?")
     host = urlsplit(http_url(address)).hostname or ""
-    if not all(character.isalnum() or character in "-._:" for character in host):
-        raise ValueError("must name a host by letters, digits, dots and hyphens, or an IP address")
+    labels = host.removesuffix(".").split(".")  # what DNS has no room for, clients refuse in ways of their own
+    named = all(0 < len(label) < 64 for label in labels) and len(host) < 254
+    if not named or not all(character.isalnum() or character in "-._:" for character in host):
+        raise ValueError(
+            "must name a host by letters, digits, dots and hyphens, at most 63 between two dots, or an IP address"
+        )
     if "#" in query or not query.isascii() or not query.isprintable() or " " in query:
         raise ValueError("must be printable ASCII without spaces and fragment")
     return f"{address}{mark}{query}"

@@ -280,8 +280,8 @@ class Settings(BaseSettings):
             for row in rows:
                 if (other := meant(row.issuer, known)) is not None:
                     raise ValueError(
-                        f"{table}: issuer {row.issuer!r} is {other!r} in callers: no session of one is a session of the "
-                        "other, so write both as tokens have it"
+                        f"{table}: issuer {row.issuer!r} is {other!r} in callers: no session of the one is "
+                        "of the other, so write both as tokens have it"
                     )
         return self
 

@@ -1,5 +1,6 @@
 """Logout tokens (OpenID Connect Back-Channel Logout 1.0): what one says, and when one is to be believed. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,6 +17,8 @@ JTI_DIGEST = "logout_digest"
 LEEWAY_S = 60
 MAX_TEXT = 512
 _PERSON = b"logout"
+_NO_CONTROLS = re.compile(r"[^\x00-\x1f\x7f]+")
+"""As ids in requests: what can begin can end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,6 @@ def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
     if name not in claims:
         return None
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not _NO_CONTROLS.fullmatch(value):
         raise LogoutRefused(name, f"must be 1 to {MAX_TEXT} characters, none of them a control character")
     return value

@@ -116,6 +116,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "login": ({"relying_parties": [{**PARTY, "session_check_url": "https://a:b@app.example/"}]}, "without login"),
     "fragment": ({"relying_parties": [{**PARTY, "frontchannel_logout_uri": "https://a.example/?a#b"}]}, "fragment"),
     "host": ({"relying_parties": [{**PARTY, "frontchannel_logout_uri": "https://a;b.example/"}]}, "must name a host"),
+    "long host": ({"relying_parties": [{**PARTY, "session_check_url": f"https://{'a' * 64}.example/"}]}, "at most 63"),
+    "empty label": ({"relying_parties": [{**PARTY, "session_check_url": "https://a..example/"}]}, "at most 63"),
     "nothing": ({"relying_parties": [{**PARTY, "session_check_url": ""}]}, "needs backchannel_logout_uri"),
     "token": (
         {"relying_parties": [{**PARTY, "session_check_url": "", "session_check_token_file": "x"}]},

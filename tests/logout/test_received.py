@@ -1,5 +1,6 @@
 """Logout tokens that come: which are believed, what they end, and that a repeated one ends nothing more."""
 
+import asyncio
 import base64
 import gzip
 import hmac
@@ -8,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -29,6 +31,7 @@ from bridge.doors.logout.keys import KeysUnavailable
 from bridge.doors.logout.token import Tokens
 from bridge.errors import LogoutRefused
 from bridge.evidence.files import DATABASE
+from bridge.model.issuance import Session
 from bridge.model.logout import EVENT, JTI_DIGEST, Logout, Rule, believed
 from tests.logout.keys import key_of, pem, public
 from tests.support.bridge import RunningBridge, bearer, caller, request, running_bridge
@@ -98,6 +101,11 @@ async def refused(tokens: Tokens, token: str) -> str:
 async def test_good_tokens(tokens: Tokens, kind: str, typ: str | None) -> None:
     found = await tokens(signed(claims(sid="s", sub="alice", aud=["x", AUDIENCE]), kind, typ=typ, kid=kind))
     assert (found.sid, found.sub, found.issuer) == ("s", "alice", ISSUER)
+
+
+@pytest.mark.parametrize("name", ["s\u00a0-1", "\U0001f469\u200d\U0001f680", "\u202ex"])
+async def test_what_can_stand_in_a_request_can_end(tokens: Tokens, name: str) -> None:
+    assert Session(id=name).id == (await tokens(signed(claims(sid=name)))).sid
 
 
 async def test_algorithms_belong_to_keys(tokens: Tokens) -> None:
@@ -291,12 +299,14 @@ async def test_a_missing_exp_is_tolerated_where_the_setting_says_so(tmp_path: Pa
 
 
 @asynccontextmanager
-async def jwks_at(answer: Callable[[], web.StreamResponse]) -> AsyncIterator[tuple[str, list[float]]]:
+async def jwks_at(answer: Callable[[], Any]) -> AsyncIterator[tuple[str, list[float]]]:
     asked: list[float] = []
 
     async def get(_: web.Request) -> web.StreamResponse:
         asked.append(time.monotonic())
-        return answer()
+        given = answer()
+        found: web.StreamResponse = await given if isawaitable(given) else given
+        return found
 
     app = web.Application()
     app.router.add_get("/jwks", get)
@@ -328,6 +338,23 @@ async def test_a_set_is_kept_and_asked_for_anew_for_a_key_that_is_missed(monkeyp
         served = {"keys": []}
         monkeypatch.setattr(sender_keys, "OLD_S", -1.0)  # a key that is withdrawn goes
         assert await refused(found, new) == "kid"
+
+
+async def test_who_names_a_key_that_is_not_there_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the set is asked for anew, and does not come."""
+    served: Any = web.json_response(key_set())
+    async with jwks_at(lambda: served) as (url, asked):
+        found = Tokens([LogoutSenderSection(issuer=ISSUER, audience=AUDIENCE, jwks_url=url)])
+        assert (await found(signed(claims(sid="s")))).sid == "s"
+        monkeypatch.setattr(sender_keys, "AGAIN_S", 0.0)
+        monkeypatch.setattr(sender_keys, "FETCH_S", 0.6)
+        served = asyncio.sleep(1.0)
+        forged = asyncio.create_task(refused(found, signed(claims(), "ES256", 1, kid="none")))
+        while len(asked) < 2:
+            await asyncio.sleep(0.01)
+        assert (await found(signed(claims(sid="s")))).sid == "s"
+        assert not forged.done()
+        assert await forged == "kid"
 
 
 ANSWERS: dict[str, Callable[[], web.StreamResponse]] = {
@@ -462,7 +489,7 @@ def test_refusals_end_nothing_and_are_told(bridge: RunningBridge) -> None:
     }
     assert post(bridge, signed(claims(), "ES256", 1)).status_code == 400
     away = post(bridge, signed(claims(iss="https://away.example", aud="b")))
-    assert (away.status_code, away.headers["Retry-After"]) == (503, "1")
+    assert (away.status_code, away.headers["Retry-After"]) == (503, "10")
     assert len(bridge.entries()) == count
     assert outcome(bridge, "two") == "allow"
     events = bridge.log_events("logout_token_refused")

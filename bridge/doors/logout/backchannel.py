@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bridge.doors._body import BODY_TIMEOUT_S
 from bridge.doors._middleware import REQUEST_ID_KEY
-from bridge.doors.logout.keys import KeysUnavailable
+from bridge.doors.logout.keys import AGAIN_S, KeysUnavailable
 from bridge.doors.logout.token import Tokens
 from bridge.errors import EvidenceUnavailable, LogoutRefused
 from bridge.ops.metrics import Metrics
@@ -48,7 +48,8 @@ class BackchannelDoor:
         except (EvidenceUnavailable, KeysUnavailable) as error:
             self._metrics.logout_token("failed")
             log.error("logout_failed", reason=type(error).__name__)
-            return _error(503, "temporarily_unavailable", "nothing is known to have ended: send it again")
+            after_s = AGAIN_S if isinstance(error, KeysUnavailable) else 1
+            return _error(503, "temporarily_unavailable", "nothing is known to have ended: send it again", after_s)
         self._metrics.logout_token("repeated" if repeated else "accepted")
         return web.Response()
 
@@ -83,8 +84,8 @@ async def _body(request: web.Request) -> bytes:
     return bytes(raw)
 
 
-def _error(status: int, code: str, text: str) -> web.Response:
-    """As section 2.8 and RFC 6749, section 5.2, say it."""
-    headers = {"Retry-After": "1"} if status == 503 else None
+def _error(status: int, code: str, text: str, after_s: float | None = None) -> web.Response:
+    """As section 2.8 and RFC 6749, section 5.2, say it; `after_s`: when it is worth while to send it again."""
+    headers = None if after_s is None else {"Retry-After": f"{after_s:.0f}"}
     body = orjson.dumps({"error": code, "error_description": text})
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)

@@ -18,8 +18,9 @@ from bridge.model import strict_json
 
 MAX_SET_BYTES, MAX_KEYS, MAX_DEPTH = 256 * 1024, 100, 8
 FETCH_S = 3.0
-AGAIN_S, OLD_S = 60.0, 3600.0
-"""No set is asked for twice within a minute; one of an hour is asked for again, so that a withdrawn key goes."""
+AGAIN_S, OLD_S = 10.0, 3600.0
+"""No set is asked for twice within ten seconds, though everybody may name a key that is not in it; one of an hour is
+asked for again, so that a withdrawn key goes."""
 MIN_RSA_BITS, RSA_TEXT, MAX_EXPONENT_TEXT = 2048, range(340, 1400), 8
 """Of a modulus in base64url: a larger one than 8192 bits would keep everybody waiting, as would an exponent of 2^48."""
 Key = RSAKey | ECKey | OKPKey
@@ -47,17 +48,21 @@ class SenderKeys:
 
         KeysUnavailable: no set could be had yet.
         """
+        # Who names a key that is there does not wait for those who do not.
+        if (found := self._fitting(kid, algorithm)) and not self._stale():
+            return found[0] if len(found) == 1 else None
         async with self._turn:
-            now = time.monotonic()
-            found = self._fitting(kid, algorithm)
-            stale = self._kept is None or now - self._got > OLD_S
-            if (stale or not found) and now - self._asked >= AGAIN_S:
+            found, now = self._fitting(kid, algorithm), time.monotonic()
+            if (self._stale() or not found) and now - self._asked >= AGAIN_S:
                 self._asked = now
                 await self._load()
                 found = self._fitting(kid, algorithm)
         if self._kept is None:
             raise KeysUnavailable
         return found[0] if len(found) == 1 else None
+
+    def _stale(self) -> bool:
+        return self._kept is None or time.monotonic() - self._got > OLD_S
 
     def _fitting(self, kid: str | None, algorithm: str) -> list[Key]:
         kept = self._kept or ()
