@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from scripts.shell import SetupError, run
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _HOW = "the tests need a Chromium on PATH, as {names}: install it (Debian: apt-get install chromium)"
 
 
@@ -31,10 +31,19 @@ def ensure(say: Callable[[str], None]) -> str:
             raise SetupError(f"only root may install it, there is no sudo, and {how}")
         rights = [sudo, "-n"]
     say("installing chromium by apt-get (300 MB)")
-    quiet = [*rights, apt, "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    options = ("DPkg::Lock::Timeout=300", "Acquire::Retries=3", "APT::Update::Error-Mode=any")
+    quiet = [*rights, apt, "-qq", *(word for option in options for word in ("-o", option))]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run([*quiet, "update"], f"apt-get could not read its lists; {how}", env=environment)
-    run([*quiet, "install", "-y", "--no-install-recommends", "chromium"], f"apt-get failed; {how}", env=environment)
+    unread = ""
+    try:
+        run([*quiet, "update"], "before that, apt-get could not read its lists", env=environment)
+    except SetupError as error:  # of a source that may have nothing to do with it
+        unread = f"\n{error}"
+    try:
+        install = [*quiet, "install", "-y", "--no-install-recommends", "chromium"]
+        run(install, f"apt-get could not install chromium; {how}", env=environment)
+    except SetupError as error:
+        raise SetupError(f"{error}{unread}") from None
     if (found := from_path()) is None:
         raise SetupError(f"apt-get installed chromium, and it is not on PATH; {how}")
     return found

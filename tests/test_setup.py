@@ -373,3 +373,14 @@ class TestChromium:
         program(tmp_path / "apt-get", "true")
         with pytest.raises(SetupError, match="not on PATH"):
             chromium.ensure(silent)
+
+    def test_a_network_that_is_gone_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The lists could not be read, and so the package is not known."""
+        text = 'case "$*" in *Error-Mode=any*update) echo "Could not resolve deb.example"; exit 100;; *update) ;;'
+        program(tmp_path / "apt-get", f'{text} *) echo "Unable to locate package chromium"; exit 100;; esac')
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        with pytest.raises(SetupError) as error:
+            chromium.ensure(silent)
+        for told in ("Unable to locate", "apt-get install chromium", "Could not resolve deb.example"):
+            assert told in str(error.value)

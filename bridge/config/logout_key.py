@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from joserfc import jws
 from joserfc.errors import UnsupportedAlgorithmError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -63,16 +63,20 @@ def _loaded(file: Path) -> tuple[str, RSAKey | ECKey | OKPKey]:
     try:
         if file.stat().st_mode & 0o007:
             raise ConfigFault(f"logout.signing_key {file} is open to every user of this machine: chmod 600 {file}")
-        raw = file.read_bytes()
-        key = load_pem_private_key(raw, None)
+        key = load_pem_private_key(file.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigFault(f"logout.signing_key {file} cannot be read as a PEM private key: {error}") from error
     match key:
         case rsa.RSAPrivateKey() if key.key_size >= MIN_RSA_BITS:
-            return "RS256", RSAKey.import_key(raw)
+            return "RS256", RSAKey.import_key(_alone(key))
         case ec.EllipticCurvePrivateKey() if key.curve.name == "secp256r1":
-            return "ES256", ECKey.import_key(raw)
+            return "ES256", ECKey.import_key(_alone(key))
         case ed25519.Ed25519PrivateKey():
-            return "EdDSA", OKPKey.import_key(raw)
+            return "EdDSA", OKPKey.import_key(_alone(key))
         case _:
             raise ConfigFault(f"logout.signing_key {file} must be {_KINDS}")
+
+
+def _alone(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    """As PEM, without what else stands in the file: a public key or a certificate before it would be taken instead."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -176,3 +176,13 @@ def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     file.chmod(stat.S_IRUSR | stat.S_IROTH)
     with pytest.raises(ConfigFault, match="chmod 600"):
         LogoutKey(LogoutSection(signing_key=str(file)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_beside_the_key_does_not_matter(tmp_path: Path, kind: str) -> None:
+    """A public key in the same file, as `cat` leaves it."""
+    file = Path(signing_key(tmp_path, kind))
+    file.write_bytes(key_of(kind).as_pem(private=False) + pem(kind, 0))
+    key = LogoutKey(LogoutSection(signing_key=str(file)))
+    assert key.sign({}).count(".") == 2
+    assert "d" not in key.keys["keys"][0]
