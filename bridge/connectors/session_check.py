@@ -13,7 +13,7 @@ from bridge.config.logout import RelyingPartySection
 from bridge.errors import MalformedRequest
 from bridge.model import strict_json
 
-MAX_ANSWER_BYTES, MAX_DEPTH = 64 * 1024, 16
+MAX_ANSWER_BYTES, MAX_DEPTH, AT_A_TIME = 64 * 1024, 16, 100
 HEADERS = {"Accept": "application/json", "User-Agent": f"issuance-bridge/{__version__}"}
 
 
@@ -38,9 +38,15 @@ class Checked:
 
 
 def outgoing() -> aiohttp.ClientSession:
-    """A client that keeps no cookies and takes no proxy of the environment."""
+    """A client that keeps no cookies and takes no proxy of the environment.
+
+    Its users bound their own requests: one that waited here for those that hang would be taken for one of them.
+    """
     return aiohttp.ClientSession(
-        cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None), trust_env=False
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False,
     )
 
 
@@ -104,6 +110,12 @@ def _token(file: str) -> str:
 
 
 async def check_all(parties: list[RelyingPartySection], session: str) -> list[Checked]:
-    """Of all of them at once, in their order."""
+    """Of all of them, in their order."""
+    places = asyncio.Semaphore(AT_A_TIME)
+
+    async def at_a_place(party: RelyingPartySection) -> Checked:
+        async with places:
+            return await ask(client, party, session)
+
     async with outgoing() as client:
-        return list(await asyncio.gather(*(ask(client, party, session) for party in parties)))
+        return list(await asyncio.gather(*map(at_a_place, parties)))

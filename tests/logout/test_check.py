@@ -64,6 +64,14 @@ async def test_who_still_accepts_a_session(tmp_path: Path, parties: tuple[Party,
     assert (await check(config(tmp_path, app.table(), silent.table(timeout_ms=100)), "s-1")).return_value == 1
 
 
+async def test_those_that_hang_do_not_make_others_late(tmp_path: Path, parties: tuple[Party, Party, Party]) -> None:
+    app, _, silent = parties
+    tables = [silent.table(client_id=f"silent-{number}", timeout_ms=900) for number in range(110)]
+    settings = load_settings(config(tmp_path, *tables, app.table(timeout_ms=300)))
+    found = await SESSION_CHECK(list(settings.relying_parties), "s-1")
+    assert [one.state for one in found] == ["unanswered"] * 110 + ["ended"]
+
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "status": {"status": 404},
     "redirect": {"status": 302, "headers": {"Location": "/session"}},
