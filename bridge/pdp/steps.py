@@ -86,9 +86,9 @@ def _unless_settled(entry: dict[str, Any], kept: tuple[Disclosure, ...]) -> Reco
 
 
 def _finish(record: Record, log: Lookup) -> Record | Receipt:
-    """ports.Finish. Only entries about tokens may stand after the last one."""
+    """ports.Finish. After the last one only others may stand that tell of tokens, or of a page that was served."""
     ending_id = record.entry[ENDING_ID]
     told = log.newest(KIND, ENDING_ID, [ending_id])
-    if told and TOKEN in told[0].entry:
+    if told and (TOKEN in told[0].entry or told[0].entry["door"] != SAGA):
         told = log.about(KIND, ENDING_ID, ending_id)
     return next((one for one in told if one.entry["effect"] == Effect.SETTLED), record)

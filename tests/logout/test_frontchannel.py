@@ -18,6 +18,11 @@ from bridge.audit.query import Queries
 from bridge.cli.main import cli
 from bridge.doors.logout import page, ticket
 from bridge.doors.logout.page import frame_of, html, policy
+from bridge.evidence.keys import token_digest
+from bridge.model.ended import Name, What
+from bridge.model.step import Standing
+from bridge.pdp.lifecycle import Orders
+from bridge.pdp.steps import StepEntries
 from tests.logout.keys import signing_key
 from tests.logout.parties import ISSUER, Party, serving
 from tests.support.bridge import LocalBridge, bearer, caller, local_bridge, request
@@ -163,6 +168,23 @@ async def test_what_the_page_says_and_may_do(tmp_path: Path, parties: dict[str, 
         body = {"what": "client", "issuer": ISSUER, "client": "mail", "reason": "gone"}
         async with bridge.session.post("/v1/lifecycle/end", json=body, headers=bearer("ops")) as response:
             assert "frontchannel_logout" not in await response.json()
+
+
+async def test_an_ending_that_is_settled_stays_so_after_its_page_was_served(
+    tmp_path: Path, parties: dict[str, Party]
+) -> None:
+    async with local_bridge(tmp_path, **sections(tmp_path, parties)) as bridge:
+        await sign_in(bridge, "s-1", "mail")
+        told = await end(bridge, "s-1")
+        async with asyncio.timeout(10):
+            while not (settled := [one for one in bridge.entries() if one.get("effect") == "settled"]):
+                await asyncio.sleep(0.05)
+        async with bridge.session.get(here(bridge, told["frontchannel_logout"])) as response:
+            assert response.status == 200
+        digest = token_digest(bridge.evidence)
+        entries, name = StepEntries(Orders(digest), digest), Name(What.SESSION, ISSUER, ("s-1",))
+        again = entries.settled((told["evidence"]["index"], told["id"]), name, Standing.ACCEPTED, 0)
+        assert (await bridge.bridge.journal.append(again)).entry["id"] == settled[0]["id"]
 
 
 async def test_tickets_are_ours_and_run_out(
