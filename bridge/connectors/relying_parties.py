@@ -26,6 +26,9 @@ ASKED = "POST backchannel_logout_uri"
 AT_A_TIME = 8
 """Notices to one relying party."""
 GOOD = (200, 204)
+SILENT, QUIET_S, NEVER = 3, 10.0, (0, 0.0)
+"""Notices in a row without an answer; for so long it is not asked then: attempts of all sagas share few turns, and
+those to one that hangs would hold up what the others must be told."""
 MOST_KEPT = 1000
 """Steps of which it is remembered, between attempts, who was told: the longest known is forgotten first."""
 _SESSIONS = "sessions"
@@ -55,6 +58,8 @@ class RelyingParties:
         self._parties = {(party.issuer, party.client_id): party for party in told}
         self._key = key
         self._client: aiohttp.ClientSession | None = None
+        self._silent: dict[tuple[str, str], tuple[int, float]] = {}
+        """Of each: how many notices in a row had no answer, and until when it is left alone (time.monotonic)."""
         self._done: dict[tuple[Name, str], dict[str | None, _Told]] = {}
         """Of steps that are not done: the sessions that are. One attempt may be too short for all of them."""
 
@@ -129,6 +134,9 @@ class RelyingParties:
 
     async def _notice(self, party: RelyingPartySection, key: LogoutKey, whose: Mapping[str, str]) -> int | str:
         """The status of the answer, or a word for what went wrong."""
+        at = party.issuer, party.client_id
+        if time.monotonic() < self._silent.get(at, NEVER)[1]:
+            return "silent"
         jti, now_s = uuid7(now_ms()), int(time.time())
         claims = claims_of(party.issuer, party.client_id, jti, now_s, key.lifetime_s, **whose)
         form = {"logout_token": key.sign(claims)}
@@ -138,9 +146,12 @@ class RelyingParties:
                     party.backchannel_logout_uri, data=form, headers=HEADERS, allow_redirects=False
                 )
                 async with posting as response:
-                    return response.status
+                    answer: int | str = response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return fault_of(error)
+            answer = fault_of(error)
+        missed = self._silent.get(at, NEVER)[0] + 1 if answer == "timeout" else 0
+        self._silent[at] = missed, time.monotonic() + QUIET_S if missed >= SILENT else 0.0
+        return answer
 
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:

@@ -4,12 +4,14 @@ import asyncio
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bridge.config.logout import LogoutSection, RelyingPartySection
 from bridge.config.logout_key import LogoutKey
+from bridge.connectors import relying_parties
 from bridge.connectors.relying_parties import AT_A_TIME, RelyingParties
 from bridge.errors import ConfigFault
 from bridge.model.ended import HIDDEN, Name, What
@@ -164,6 +166,29 @@ async def test_many_sessions_hold_up_nobody_and_are_told_though_one_attempt_is_t
         await connector.close()
     again = [one["sid"] for one in app.tokens if one["sid"] in first][len(first) :]
     assert len(again) <= AT_A_TIME, again  # those that were under way
+
+
+async def test_one_that_hangs_is_left_alone_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the attempts of other sagas need not wait for it."""
+    app = Party("app", silent=True, sessions={"s-1": True})
+    async with serving(app):
+        connector = told(tmp_path, app.table(timeout_ms=100))
+        assert connector._key is not None
+        app.keys = connector._key.keys
+        (step,) = connector.steps(SESSION, tree(delegation("app", "s-1")))
+        faults, took = [], []
+        for _ in range(5):
+            before = time.monotonic()
+            faults.append((await connector.do(step)).seen["fault"])
+            took.append(time.monotonic() - before)
+        assert faults == ["timeout"] * 3 + ["silent"] * 2
+        assert max(took[3:]) < 0.09 < min(took[:3])
+        app.silent = False
+        monkeypatch.setattr(
+            relying_parties, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 11, time=time.time)
+        )
+        assert (await connector.do(step)).standing is Standing.CONFIRMED
+        await connector.close()
 
 
 def test_keys_that_cannot_be_used_are_named(tmp_path: Path) -> None:
