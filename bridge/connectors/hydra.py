@@ -21,6 +21,8 @@ MAX_SESSIONS = 1000
 _BETWEEN = "\n"
 """Between the ids of grants; no id holds it."""
 _CLIENT_PATH = f"{CLIENTS}/{{id}}"
+_NOT_THERE = "Unable to locate the resource"
+"""The `error` of a 404 that is Hydra's own. Gateways and other servers say 404 in JSON, too, of what they never had."""
 
 
 class _Consent(NamedTuple):
@@ -98,10 +100,11 @@ class HydraConnector:
         """No connection outlives a request."""
 
     async def _delete(self, client: str) -> tuple[Standing, dict[str, Any]]:
-        seen: dict[str, Any] = {}
+        # Looked at first: over a database that passes over case Hydra would delete `app` for `App`.
+        seen: dict[str, Any] = {"there": await self._there(client)}
         if _fits_a_path(client):
             seen["status"] = await self._deleted(CLIENTS + "/" + quote(client, safe=""))
-        seen["there"] = await self._there(client)
+            seen["there"] = await self._there(client)
         return (Standing.FAILED if seen["there"] else Standing.CONFIRMED), seen
 
     async def _there(self, client: str) -> bool:
@@ -135,6 +138,7 @@ class HydraConnector:
         return (Standing.FAILED if seen["left"] else Standing.CONFIRMED), seen
 
     async def _revoke(self, subject: str, client: str | None) -> tuple[Standing, dict[str, Any]]:
+        await self._is_meant(subject)
         whose = {"all": "true"} if client is None else {"client": client}
         seen: dict[str, Any] = {"status": await self._deleted(CONSENTS, {"subject": subject, **whose})}
         seen["left"] = sum(client in (None, one.client) for one in await self._consents(subject))
@@ -149,6 +153,11 @@ class HydraConnector:
             if others := len(listed) - len(meant):
                 return Standing.ACCEPTED, {"left": len(meant), "others": others}
         return await self._revoke(subject, client)
+
+    async def _is_meant(self, subject: str) -> None:
+        """As for clients: NoAnswer where the first consent that is shown for this subject is another's."""
+        for one in (await self._admin.page(CONSENTS, {"subject": subject}, 1)).value:
+            _consent(one, subject)
 
     async def _consents(self, subject: str) -> list[_Consent]:
         return [_consent(one, subject) for one in await self._admin.whole(CONSENTS, {"subject": subject})]
@@ -187,7 +196,7 @@ def _fits_a_path(client: str) -> bool:
 
 def _says_why(value: Any) -> bool:
     """Whether a 404 is Hydra's own, about what was asked for, and not that of a path that nobody knows."""
-    return isinstance(value, dict) and isinstance(value.get("error"), str)
+    return isinstance(value, dict) and value.get("error") == _NOT_THERE
 
 
 def _consent(item: Any, subject: str) -> _Consent:

@@ -1,8 +1,9 @@
 """Compares an authorization server's list of clients with the log: one that was deleted there ends here, too.
 
 No server tells of a deletion. A list that cannot be right (of another database, by a wrong address) ends nobody, and a
-client ends only when the server, asked for it by its name, says that it is not there. What is known is told by the log,
-so that nothing is forgotten by a restart.
+client ends only when two lists in a row lack it, for tools that change a client delete it and make it anew, and when the
+server, asked for it by its name, says that it is not there. What is known is told by the log, so that nothing is
+forgotten by a restart.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ class Clients:
         self._lister, self.issuer, self._every_s = lister, lister.issuer or "", every_s
         self._known, self._journal, self._lifecycle = known, journal, lifecycle
         self.trouble: str | None = None
+        self._missed: set[str] = set()
+        """Those that the last list lacked."""
 
     async def run(self) -> None:
         while True:
@@ -79,7 +82,8 @@ class Clients:
             return
         self._note(None, None)
         await self._take_note([client for client in listed if client not in known and _is_identifier(client)])
-        for client in gone:
+        missed, self._missed = self._missed, set(gone)
+        for client in missed.intersection(gone):
             if await self._lister.has_client(client) is False:
                 name = Name(What.CLIENT, self.issuer, (client,))
                 await self._lifecycle(Order(name, Effect.ENDED, REASON, self._lister.kind, SAGA))
@@ -104,10 +108,8 @@ class Clients:
 def _implausible(known: Mapping[str, bool], gone: list[str]) -> str | None:
     """Why so many deletions are not believed."""
     living = sum(not ended for ended in known.values())
-    if len(gone) > max(FEW, living / PART):
+    if len(gone) > max(FEW, living / PART) or (len(gone) > 1 and len(gone) * 2 > living):
         return f"{len(gone)} of {living} clients are gone at once: nobody ends by that"
-    if len(gone) > 1 and len(gone) == living:
-        return f"all {living} clients are gone at once: nobody ends by that"
     return None
 
 

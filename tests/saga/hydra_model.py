@@ -24,12 +24,16 @@ class Consent:
 
 @dataclass
 class HydraModel:
-    """`unremembered`: sessions of which Hydra keeps nothing that a browser has. `fault` may answer in its place."""
+    """`unremembered`: sessions of which Hydra keeps nothing that a browser has. `fault` may answer in its place.
+
+    `passes_over_case`: as its database does where that is MySQL.
+    """
 
     url: str = ""
     clients: list[str] = field(default_factory=list)
     consents: list[Consent] = field(default_factory=list)
     unremembered: set[str] = field(default_factory=set)
+    passes_over_case: bool = False
     seen: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     fault: Fault | None = None
@@ -44,14 +48,18 @@ class HydraModel:
 
     async def list_consents(self, request: web.Request) -> web.Response:
         subject = request.query["subject"]
-        found = [one for one in self.consents if one.subject == subject]
+        found = [one for one in self.consents if self._same(one.subject, subject)]
         return self._page(request, [_told(one) for one in found])
 
     async def delete_consents(self, request: web.Request) -> web.Response:
         subject, client = request.query.get("subject", ""), request.query.get("client", "")
         if not subject or not (client or request.query.get("all") == "true"):
             return web.json_response({"error": "invalid_request"}, status=400)
-        self.consents = [one for one in self.consents if one.subject != subject or (client and one.client != client)]
+        self.consents = [
+            one
+            for one in self.consents
+            if not self._same(one.subject, subject) or (client and not self._same(one.client, client))
+        ]
         return web.Response(status=204)
 
     async def delete_logins(self, request: web.Request) -> web.Response:
@@ -66,15 +74,18 @@ class HydraModel:
         return self._page(request, [{"client_id": one} for one in sorted(self.clients)])
 
     async def get_client(self, request: web.Request) -> web.Response:
-        if request.match_info["id"] in self.clients:
-            return web.json_response({"client_id": request.match_info["id"]})
-        return web.json_response(NOT_THERE, status=404)
+        found = [one for one in self.clients if self._same(one, request.match_info["id"])]
+        return web.json_response({"client_id": found[0]}) if found else web.json_response(NOT_THERE, status=404)
 
     async def delete_client(self, request: web.Request) -> web.Response:
-        if request.match_info["id"] not in self.clients:
+        found = [one for one in self.clients if self._same(one, request.match_info["id"])]
+        if not found:
             return web.json_response(NOT_THERE, status=404)
-        self.clients.remove(request.match_info["id"])
+        self.clients.remove(found[0])
         return web.Response(status=204)
+
+    def _same(self, one: str, other: str) -> bool:
+        return one == other or (self.passes_over_case and one.casefold() == other.casefold())
 
     def _page(self, request: web.Request, items: list[Any]) -> web.Response:
         size, token = int(request.query["page_size"]), request.query.get("page_token", "")

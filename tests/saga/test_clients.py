@@ -161,7 +161,7 @@ async def test_a_few_clients_that_are_all_gone_are_another_database(tmp_path: Pa
         model.clients = ["x"]
         await listing.look()
         assert (ended(bridge), noted(bridge)) == ([], [["a", "b"]])
-        assert listing.trouble == "all 2 clients are gone at once: nobody ends by that"
+        assert listing.trouble == "2 of 2 clients are gone at once: nobody ends by that"
 
 
 async def test_the_bridge_lists_by_itself_and_warns(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ async def test_the_bridge_lists_by_itself_and_warns(tmp_path: Path) -> None:
             await until(is_noted)
             model.clients = []
             assert await until(warnings) == [
-                f"clients of {ISSUER}: all 2 clients are gone at once: nobody ends by that"
+                f"clients of {ISSUER}: 2 of 2 clients are gone at once: nobody ends by that"
             ]
 
 

@@ -150,6 +150,11 @@ ANSWERS: dict[str, tuple[Callable[[], web.StreamResponse], str]] = {
     "401": (lambda: web.json_response({"error": "who"}, status=401), "status 401"),
     "redirect": (lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), "status 302"),
     "another 404": (lambda: web.Response(status=404, text="<html>"), "status 404"),
+    "404 of a gateway": (lambda: web.json_response({"status": 404, "error": "Not Found"}, status=404), "status 404"),
+    "404 of Keycloak": (
+        lambda: web.json_response({"error": "Unable to find matching target resource method"}, status=404),
+        "status 404",
+    ),
     "huge": (lambda: web.Response(body=b"[" + b" " * admin.MAX_ANSWER_BYTES + b"]"), "too long"),
 }
 LOOKS = {
@@ -212,6 +217,17 @@ async def test_a_client_that_another_is_shown_for_is_not_taken_for_it() -> None:
         model.fault = on("GET", f"{CLIENTS}/", lambda: web.json_response({"client_id": "other"}))
         assert await hydra.has_client("app") is None
         assert (await hydra.do(_step(hydra, "client"))).seen == {"fault": "status 200"}
+
+
+async def test_one_that_is_spelt_otherwise_is_not_deleted() -> None:
+    """MySQL and MariaDB pass over case."""
+    consents = [Consent("Alice", "app", "c1", "s1")]
+    async with hydra_model(clients=["App"], consents=consents, passes_over_case=True) as model:
+        hydra = connector(model)
+        for which in ("client", "consent", "consents"):
+            assert (await hydra.do(_step(hydra, which))).standing is Standing.FAILED
+        assert (model.clients, model.consents) == (["App"], consents)
+        assert not any(one.startswith("DELETE") for one in model.seen)
 
 
 @pytest.mark.parametrize(
