@@ -1,8 +1,8 @@
 """Compares an authorization server's list of clients with the log: one that was deleted there ends here, too.
 
 No server tells of a deletion. A list that cannot be right (of another database, by a wrong address) ends nobody, and a
-client ends only when two lists in a row lack it, for tools that change a client delete it and make it anew, and when the
-server, asked for it by its name, says that it is not there. What is known is told by the log, so that nothing is
+client ends only when two lists in a row lack it, since tools that change a client delete it and make it anew, and when
+the server, asked for it by its name, says that it is not there. What is known is told by the log, so that nothing is
 forgotten by a restart.
 """
 
@@ -83,7 +83,7 @@ class Clients:
         self._note(None, None)
         await self._take_note([client for client in listed if client not in known and _is_identifier(client)])
         missed, self._missed = self._missed, set(gone)
-        for client in missed.intersection(gone):
+        for client in sorted(missed.intersection(gone)):
             if await self._lister.has_client(client) is False:
                 name = Name(What.CLIENT, self.issuer, (client,))
                 await self._lifecycle(Order(name, Effect.ENDED, REASON, self._lister.kind, SAGA))

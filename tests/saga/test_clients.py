@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from bridge.audit.delegations import clients_of
@@ -55,6 +56,11 @@ def only(client: str, total: int) -> web.Response:
     return web.json_response([{"client_id": client}], headers={"X-Total-Count": str(total)})
 
 
+async def twice(listing: Clients) -> None:
+    await listing.look()
+    await listing.look()
+
+
 async def settled(bridge: LocalBridge, count: int) -> None:
     async def look() -> bool:
         return len([one for one in bridge.entries() if one.get("effect") == "settled"]) >= count
@@ -73,6 +79,8 @@ async def test_what_is_new_is_noted_and_what_is_gone_ends_over_restarts(tmp_path
             assert (entry["part"], entry["parts"]) == (1, 1)
         model.clients = ["b", "c", "d"]
         async with listing_bridge(tmp_path, model) as (bridge, listing):
+            await listing.look()
+            assert ended(bridge) == []
             await listing.look()
             assert (noted(bridge), ended(bridge)) == ([["a", "b", "c"], ["d"]], ["a"])
             entry = next(one for one in bridge.entries() if one["kind"] == "revocation")
@@ -96,7 +104,7 @@ async def test_one_that_was_granted_something_is_known_without_any_list(tmp_path
     async with hydra_model(clients=["stays"]) as model, listing_bridge(tmp_path, model) as (bridge, listing):
         for client in ("stays", "gone"):
             await bridge.ask({"grant_type": "client_credentials", "client": {"id": client}, "scopes": ["read"]})
-        await listing.look()
+        await twice(listing)
         assert (noted(bridge), ended(bridge)) == ([], ["gone"])
         begun = {"what": "client", "issuer": ISSUER, "client": "gone", "reason": "made anew"}
         async with bridge.session.post("/v1/lifecycle/reinstate", json=begun) as reply:
@@ -104,7 +112,7 @@ async def test_one_that_was_granted_something_is_known_without_any_list(tmp_path
         model.clients.append("gone")
         await listing.look()
         model.clients.remove("gone")
-        await listing.look()
+        await twice(listing)
         assert ended(bridge) == ["gone", "gone"]
 
 
@@ -117,7 +125,7 @@ async def test_one_that_is_there_when_it_is_asked_for_does_not_end(tmp_path: Pat
             return only("a", 1) if request.path == CLIENTS else None
 
         model.fault = fault
-        await listing.look()
+        await twice(listing)
         assert ended(bridge) == []
 
         # What does not answer is not gone, either.
@@ -125,7 +133,7 @@ async def test_one_that_is_there_when_it_is_asked_for_does_not_end(tmp_path: Pat
             return only("a", 1) if request.path == CLIENTS else web.Response(status=404, text="no such route")
 
         model.fault = worse
-        await listing.look()
+        await twice(listing)
         assert ended(bridge) == []
 
 
@@ -148,20 +156,44 @@ async def test_a_bad_list_ends_nobody_and_is_told(tmp_path: Path) -> None:
         model.fault, whole = None, model.clients
         for left, told in ((whole[31:], "31 of 300"), ([], "300 of 300"), (["other"], "300 of 300")):
             model.clients = list(left)
-            await listing.look()
+            await twice(listing)
             assert listing.trouble == f"{told} clients are gone at once: nobody ends by that"
         model.clients = whole[30:]
-        await listing.look()
+        await twice(listing)
         assert (ended(bridge), listing.trouble) == (whole[:30], None)
 
 
-async def test_a_few_clients_that_are_all_gone_are_another_database(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("left", "told"), [(["x"], "4 of 4"), (["a"], "3 of 4")])
+async def test_a_few_clients_that_are_nearly_all_gone_are_another_database(
+    tmp_path: Path, left: list[str], told: str
+) -> None:
+    async with hydra_model(clients=["a", "b", "c", "d"]) as model, listing_bridge(tmp_path, model) as (bridge, listing):
+        await listing.look()
+        model.clients = left
+        await twice(listing)
+        assert (ended(bridge), noted(bridge)) == ([], [["a", "b", "c", "d"]])
+        assert listing.trouble == f"{told} clients are gone at once: nobody ends by that"
+
+
+async def test_one_that_is_deleted_and_made_anew_between_two_looks_is_left_alone(tmp_path: Path) -> None:
+    """As tools do that change what cannot be changed in its place."""
     async with hydra_model(clients=["a", "b"]) as model, listing_bridge(tmp_path, model) as (bridge, listing):
         await listing.look()
-        model.clients = ["x"]
+        for _ in range(2):
+            model.clients = ["b"]
+            await listing.look()
+            model.clients = ["a", "b"]
+            await listing.look()
+        assert (ended(bridge), model.clients) == ([], ["a", "b"])
+        # A list that is none tells nothing: the next one counts as the one after.
+        model.clients = ["b"]
         await listing.look()
-        assert (ended(bridge), noted(bridge)) == ([], [["a", "b"]])
-        assert listing.trouble == "2 of 2 clients are gone at once: nobody ends by that"
+        model.fault = on("GET", CLIENTS, lambda: web.Response(status=500))
+        await listing.look()
+        assert ended(bridge) == []
+        model.fault = None
+        await listing.look()
+        assert ended(bridge) == ["a"]
 
 
 async def test_the_bridge_lists_by_itself_and_warns(tmp_path: Path) -> None:
