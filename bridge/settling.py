@@ -17,7 +17,7 @@ from bridge.saga.saga import Means
 from bridge.saga.watch import Sagas
 
 ATTEMPTS = 16
-"""So many steps are tried at a time, of all sagas."""
+"""So many steps are tried at one server at a time, of all sagas."""
 
 
 class Settling:
@@ -43,7 +43,7 @@ class Settling:
         self.tree = asks_tree(folder, digest)
         self.tokens = Tokens(journal, entries, revokers_of(self._connectors), deadline_s)
         self.pages = Pages(journal, entries, deadline_s)
-        means = Means(folder, journal, entries, self.tree, asyncio.Semaphore(ATTEMPTS))
+        means = Means(folder, journal, entries, self.tree, ATTEMPTS)
         sagas = Sagas(means, digest, self._connectors, lifecycle, settings.lifecycle.alarm_after_s, metrics)
         self._sagas = [sagas] if primary else []
         self.listings = listings_of(settings, self._connectors, digest, journal, lifecycle) if primary else []

@@ -5,6 +5,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -34,13 +35,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What sagas are done with. `turns`: so many attempts of all sagas at a time."""
+    """What sagas are done with. `most`: so many attempts at one server at a time, of all sagas.
+
+    One that hangs must not keep the others waiting.
+    """
 
     folder: Path
     journal: Journal
     entries: StepEntries
     tree: Callable[[Name], Awaitable[Mapping[str, Any]]]
-    turns: asyncio.Semaphore
+    most: int
+    _turns: dict[tuple[str, str | None], asyncio.Semaphore] = field(default_factory=dict)
+
+    def turns(self, connector: Connector) -> asyncio.Semaphore:
+        return self._turns.setdefault((connector.kind, connector.issuer), asyncio.Semaphore(self.most))
 
 
 @dataclass(slots=True)
@@ -118,11 +126,20 @@ class Saga:
         return sorted(todo, key=lambda one: one.step.rank)
 
     async def _pass(self, left: list[_Todo]) -> None:
-        """One attempt of each that is due; what goes first has been tried before what goes later."""
+        """One attempt of each that is due; what goes first has been tried before what goes later.
+
+        Of notices only those that come to it in NOTICES_S: many to one who does not answer must not hold up the rest.
+        """
         places = asyncio.Semaphore(AT_ONCE)
 
         async def at_a_place(one: _Todo) -> None:
-            async with places, self.means.turns:
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(NOTICES_S if one.step.kind == NOTICE else None):
+                        await held.enter_async_context(places)
+                        await held.enter_async_context(self.means.turns(one.connector))
+                except TimeoutError:
+                    return
                 await self._attempt(one)
 
         for _, some in groupby(left, key=lambda one: one.step.rank):

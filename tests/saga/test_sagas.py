@@ -57,7 +57,7 @@ class Peer:
     issuer: str | None = ISSUER
 
     def steps(self, name: Name, tree: Mapping[str, Any]) -> list[Step]:
-        return list(self.plan) if name == CLIENT else []
+        return list(self.plan) if name.ids == CLIENT.ids else []
 
     async def do(self, step: Step) -> Observed:
         self.calls.append(step)
@@ -88,9 +88,7 @@ class Log:
     @contextlib.asynccontextmanager
     async def watched(self, *peers: Peer) -> AsyncIterator[Sagas]:
         digest = token_digest(self.folder)
-        means = Means(
-            self.folder, self.journal, self.entries, asks_tree(self.folder, digest), asyncio.Semaphore(saga.AT_ONCE)
-        )
+        means = Means(self.folder, self.journal, self.entries, asks_tree(self.folder, digest), saga.AT_ONCE)
         sagas = Sagas(means, digest, peers, self.lifecycle, 1, Metrics())
         task = asyncio.create_task(sagas.run())
         try:
@@ -99,8 +97,8 @@ class Log:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def end(self, effect: Effect = Effect.ENDED) -> int:
-        return (await self.lifecycle(Order(CLIENT, effect, "a test", "ops"))).receipt.index
+    async def end(self, effect: Effect = Effect.ENDED, name: Name = CLIENT) -> int:
+        return (await self.lifecycle(Order(name, effect, "a test", "ops"))).receipt.index
 
     def told(self, effect: Effect) -> list[dict[str, Any]]:
         return [one for one in all_entries(self.folder) if one.get("effect") == effect]
@@ -212,6 +210,39 @@ async def test_the_deletion_of_a_client_waits_for_notices_and_not_for_ever(tmp_p
         assert not found.told(Effect.SETTLED)
         peer.faults[notice] = []
         assert (await found.settled())["standing"] == "confirmed"
+
+
+def many(kind: str) -> list[Step]:
+    """More than are tried at a time."""
+    return [Step(kind, Name(What.DELEGATION, ISSUER, ("app", f"user-{n}"))) for n in range(saga.AT_ONCE * 3)]
+
+
+async def test_many_notices_to_one_who_hangs_hold_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saga, "ATTEMPT_S", 0.8)
+    hanging, server = Peer(many("notice"), stop_at=1, kind="logout", issuer=None), Peer(plan("consent", "client"))
+    async with log(tmp_path / "evidence") as found, found.watched(hanging, server):
+        await found.end()
+
+        async def gone() -> bool:
+            return len(server.calls) == 3
+
+        await until(gone)
+        assert len(hanging.calls) <= saga.AT_ONCE * 2
+        hanging.stop_at = None
+        assert (await found.settled())["standing"] == "confirmed"
+        assert set(hanging.calls) == set(hanging.plan)
+
+
+async def test_a_server_that_hangs_does_not_keep_another_waiting(tmp_path: Path) -> None:
+    other = Name(What.CLIENT, "https://other.example", CLIENT.ids)
+    hanging, healthy = Peer(many("consent"), stop_at=1), Peer([Step("client", other)], issuer=other.issuer)
+    async with log(tmp_path / "evidence") as found, found.watched(hanging, healthy):
+        await found.end()
+        await hanging.stopped.wait()
+        await found.end(name=other)
+        assert (await found.settled())["request"]["issuer"] == other.issuer
 
 
 async def test_what_begins_anew_is_left_alone(tmp_path: Path) -> None:
