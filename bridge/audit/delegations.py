@@ -52,7 +52,7 @@ class Tree:
     def __init__(self, register: Register, digest: Digest | None) -> None:
         self._register, self._digest = register, digest
         self._shown: set[tuple[str, str, str]] = set()
-        self._exchanged: dict[Name, list[Line]] | None = None
+        self._hidden: dict[Name, list[Line]] | None = None
         self._more = False
 
     def of(self, name: Name) -> dict[str, Any]:
@@ -96,12 +96,12 @@ class Tree:
 
     def _from(self, name: Name) -> list[Line]:
         """The lines of tokens that were exchanged for one that names it: itself, or in its chain of actors."""
-        if self._exchanged is None:
-            self._exchanged = {}
-            for line in self._register.exchanged():
+        if self._hidden is None:
+            self._hidden = {}
+            for line in self._register.exchanged_hidden():
                 for told in line.names():
-                    self._exchanged.setdefault(told, []).append(line)
-        return self._exchanged.get(name, [])
+                    self._hidden.setdefault(told, []).append(line)
+        return [*self._register.exchanged(name), *self._hidden.get(name, ())]
 
     def _together(self, lines: Iterable[Line], depth: int = 0) -> list[dict[str, Any]]:
         """Each delegation once in the whole tree, where it is met first."""

@@ -27,11 +27,11 @@ from bridge.model.issued import grants
 
 MOST_HIDDEN = 100_000
 """Entries with hidden values that are read for one question, the newest."""
-VERSION = 1
+VERSION = 2
 """Of the tables: those of another are made again."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = files("bridge.audit").joinpath("register.sql").read_text()
-_TABLES = ("seen", "delegation", "hidden", "registered", "ended")
+_TABLES = ("seen", "delegation", "chained", "hidden", "registered", "ended")
 
 
 class Key(NamedTuple):
@@ -72,10 +72,7 @@ class Line:
 
     def names(self) -> set[Name]:
         """What the exchanged token names, at each issuer at which its names count."""
-        if not self.key.origin:
-            return set()
-        issuers, found = orjson.loads(self.key.origin)
-        return {name for at in issuers for name in names_of(found, at)}
+        return _names(self.key.origin)
 
 
 class Register:
@@ -95,9 +92,13 @@ class Register:
             if all(getattr(line.key, name) == wanted[name] for name in columns):
                 yield line
 
-    def exchanged(self) -> Iterator[Line]:
-        """What was granted for tokens of others, at any server."""
-        yield from self._kept("origin <> '' AND granted > 0", [])
+    def exchanged(self, name: Name) -> Iterator[Line]:
+        """What was granted for tokens of others that name it, at any server, by entries that hide nothing."""
+        chained = "SELECT origin FROM chained WHERE name = ?"
+        yield from self._kept(f"origin <> '' AND granted > 0 AND origin IN ({chained})", [_written(name)])
+
+    def exchanged_hidden(self) -> Iterator[Line]:
+        """What was granted for tokens of others, whatever they name, by entries that hide something."""
         yield from self._read("exchanged AND granted > 0", [])
 
     def _kept(self, where: str, given: list[str]) -> Iterator[Line]:
@@ -159,6 +160,15 @@ def _shown(request: dict[str, Any], member: str) -> str:
     return who(request, member) or HIDDEN
 
 
+def _names(origin: str) -> set[Name]:
+    issuers, found = orjson.loads(origin) if origin else ((), ())
+    return {name for at in issuers for name in names_of(found, at)}
+
+
+def _written(name: Name) -> str:
+    return canonical([name.what.value, name.issuer, *name.ids]).decode()
+
+
 def _is_damage(error: Exception) -> bool:
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
@@ -216,6 +226,8 @@ def _take(reader: LogReader, tables: sqlite3.Connection, found: Found) -> None:
                 tables.execute("INSERT INTO hidden VALUES (?, ?, ?, ?, 1, 0, 0, ?)", row)
             else:
                 tables.execute(_ADD, (*key, at, at))
+                named = [(_written(name), key.origin) for name in _names(key.origin)]
+                tables.executemany("INSERT OR IGNORE INTO chained VALUES (?, ?)", named)
         case "issued":
             exp = min(int(entry["exp"]), 2**53)
             _change(reader, tables, entry, "minted = minted + 1, live_until = max(live_until, ?)", [exp])

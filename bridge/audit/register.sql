@@ -8,6 +8,7 @@ CREATE TABLE delegation (
 ) WITHOUT ROWID;
 CREATE INDEX delegation_subject ON delegation (issuer, subject);
 CREATE INDEX delegation_exchanged ON delegation (origin) WHERE origin <> '';
+CREATE TABLE chained (name TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (name, origin)) WITHOUT ROWID;
 CREATE TABLE hidden (
     idx INTEGER PRIMARY KEY, issuer TEXT NOT NULL, client TEXT NOT NULL, last_ms INTEGER NOT NULL, granted INTEGER NOT NULL,
     minted INTEGER NOT NULL, live_until INTEGER NOT NULL, exchanged INTEGER NOT NULL

@@ -45,6 +45,8 @@ class Means:
     entries: StepEntries
     tree: Callable[[Name], Awaitable[Mapping[str, Any]]]
     most: int
+    planning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One plan at a time, so that who asks for a tree at a door waits for one of ours, and not for thousands."""
     _turns: dict[tuple[str, str | None], asyncio.Semaphore] = field(default_factory=dict)
 
     def turns(self, connector: Connector) -> asyncio.Semaphore:
@@ -113,7 +115,8 @@ class Saga:
             self._whole = False
             return []
         mine = [one for one in self.connectors if one.issuer in (None, name.issuer)]
-        tree = await self.means.tree(name)
+        async with self.means.planning:
+            tree = await self.means.tree(name)
         found = {
             self.means.entries.digest(step, connector.kind): (step, connector)
             for connector in mine

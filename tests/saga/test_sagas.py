@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.doors.lifecycle import AskTree
 from bridge.errors import EvidenceUnavailable
 from bridge.evidence.journal import GroupCommitJournal
 from bridge.evidence.keys import token_digest
@@ -86,9 +87,10 @@ class Log:
     entries: StepEntries
 
     @contextlib.asynccontextmanager
-    async def watched(self, *peers: Peer) -> AsyncIterator[Sagas]:
+    async def watched(self, *peers: Peer, tree: AskTree | None = None) -> AsyncIterator[Sagas]:
         digest = token_digest(self.folder)
-        means = Means(self.folder, self.journal, self.entries, asks_tree(self.folder, digest), saga.AT_ONCE)
+        tree = tree or asks_tree(self.folder, digest)
+        means = Means(self.folder, self.journal, self.entries, tree, saga.AT_ONCE)
         sagas = Sagas(means, digest, peers, self.lifecycle, 1, Metrics())
         task = asyncio.create_task(sagas.run())
         try:
@@ -243,6 +245,30 @@ async def test_a_server_that_hangs_does_not_keep_another_waiting(tmp_path: Path)
         await hanging.stopped.wait()
         await found.end(name=other)
         assert (await found.settled())["request"]["issuer"] == other.issuer
+
+
+async def test_of_many_endings_one_asks_for_its_tree_at_a_time(tmp_path: Path) -> None:
+    """Who asks at a door waits for one of them, and not for all."""
+    asking = most = 0
+
+    async def tree(_: Name) -> dict[str, Any]:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await asyncio.sleep(0.01)
+        asking -= 1
+        return {"delegations": [], "exchanged": []}
+
+    async with log(tmp_path / "evidence") as found:
+        for number in range(9):
+            await found.end(name=Name(What.CLIENT, ISSUER, (f"client-{number}",)))
+        async with found.watched(tree=tree):
+
+            async def settled() -> bool:
+                return len(found.told(Effect.SETTLED)) == 9
+
+            await until(settled)
+    assert most == 1
 
 
 async def test_what_begins_anew_is_left_alone(tmp_path: Path) -> None:
