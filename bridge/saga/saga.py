@@ -87,6 +87,7 @@ class Saga:
     connectors: Sequence[Connector]
     poked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when what ended has begun anew: what is left is superseded, and need not wait."""
+    taken_up: float = field(default_factory=time.monotonic)
     _began: float = field(default_factory=time.monotonic)
     _whole: bool = True
     """Whether everything that hangs on it is known."""

@@ -1,6 +1,7 @@
 """Sees to it that every ending has its saga, whoever wrote it: another worker, a command, a bridge that was killed."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -67,8 +68,10 @@ class Sagas:
         return found if self._fault is None else [*found, f"endings cannot be looked for: {self._fault}"]
 
     def _late(self) -> list[Ending]:
-        since = now_ms() - self._alarm_after_s * 1000
-        return [saga.ending for saga in self._running.values() if saga.ending.at_ms <= since]
+        """By the clock, or, where that was set back, by how long the saga has been running."""
+        since, since_s = now_ms() - self._alarm_after_s * 1000, time.monotonic() - self._alarm_after_s
+        sagas = self._running.values()
+        return [saga.ending for saga in sagas if saga.ending.at_ms <= since or saga.taken_up <= since_s]
 
     async def _look(self) -> None:
         try:

@@ -125,7 +125,9 @@ async def test_notices_then_consents_then_the_client_and_all_of_it_on_record(tmp
         assert [one.entry["effect"] for one in shown] == ["ended", *["step"] * 4, "settled"]
 
 
-async def test_a_server_that_is_down_alarms_and_is_asked_again(tmp_path: Path, server: Server) -> None:
+async def test_a_server_that_is_down_alarms_and_is_asked_again(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.there = {"client": {"app"}, "consent": {"app/alice"}}
     server.answer = lambda method, *_: 503 if method == "DELETE" else None
     with structlog.testing.capture_logs() as logged:
@@ -149,6 +151,9 @@ async def test_a_server_that_is_down_alarms_and_is_asked_again(tmp_path: Path, s
             result = CliRunner().invoke(cli, command)
             assert result.exit_code == 1
             assert "failed consent (admin) of delegation app alice at https://as.example" in result.output
+            assert "there may be more" not in result.output
+            monkeypatch.setattr("bridge.cli.lifecycle.status.MOST", 1)
+            assert CliRunner().invoke(cli, command).output.endswith("these are the oldest 1; there may be more\n")
 
             async def alarmed() -> list[Any]:
                 return [one for one in logged if one["event"] == "revocation_unconfirmed"]

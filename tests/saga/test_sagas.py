@@ -20,7 +20,9 @@ from bridge.evidence.store import SqliteStore
 from bridge.evidence.tree import make_folder
 from bridge.model.ended import Effect, Name, What
 from bridge.model.step import ORDER, Observed, Standing, Step
+from bridge.model.times import now_ms
 from bridge.ops.metrics import Metrics
+from bridge.pdp import lifecycle
 from bridge.pdp.lifecycle import Lifecycle, Order, Orders
 from bridge.pdp.steps import StepEntries
 from bridge.registry import asks_tree
@@ -311,6 +313,21 @@ async def test_a_look_that_fails_is_told_and_looked_again(
         monkeypatch.setattr(watch, "news", news)
         assert (await found.settled())["standing"] == "confirmed"
         assert sagas.warnings() == []
+
+
+async def test_a_clock_that_was_set_back_does_not_put_off_the_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "now_ms", lambda: now_ms() + 86_400_000)
+    (step,) = steps = plan("sessions")
+    peer = Peer(steps, {step: ["503"] * 1000})
+    async with log(tmp_path) as found, found.watched(peer) as sagas:
+        await found.end()
+
+        async def warned() -> list[str]:
+            return sagas.warnings()
+
+        assert "1 endings are not confirmed after 1 s" in (await until(warned))[0]
 
 
 async def test_two_at_once_settle_once_all_the_same(tmp_path: Path) -> None:

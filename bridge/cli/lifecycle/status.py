@@ -13,7 +13,7 @@ from bridge.config.settings import load_settings
 from bridge.evidence.files import DIGEST_KEY
 from bridge.evidence.keys import token_digest
 from bridge.model.ended import MEMBERS, What
-from bridge.saga.status import unconfirmed
+from bridge.saga.status import MOST, unconfirmed
 
 
 @click.command()
@@ -29,6 +29,8 @@ def status(config: Path | None, *, as_json: bool) -> None:
         else:
             for text in _lines(one):
                 click.echo(line(text))
+    if len(found) >= MOST and not as_json:
+        click.echo(f"these are the oldest {MOST}; there may be more")
     if found:
         raise click.exceptions.Exit(1)
     if not as_json:
