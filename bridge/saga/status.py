@@ -22,6 +22,15 @@ def unconfirmed(folder: Path, digest: TokenDigest | None) -> list[dict[str, Any]
         return [_told(one) for one in look(reader, digest).endings[:MOST]]
 
 
+def unsettled_of(folder: Path, value: str) -> list[int]:
+    """The endings that are not settled and name `value`, themselves or in a step. EvidenceUnavailable as above."""
+    with closing(LogReader(folder)) as reader:
+        found = look(reader, None).endings
+    return [
+        one.index for one in found if any(value in _named(entry).values() for entry in (one.entry, *one.steps.values()))
+    ]
+
+
 def _told(ending: Ending) -> dict[str, Any]:
     head = {"ending": ending.index, ENDING_ID: ending.id, **_named(ending.entry), "time": ending.entry["time"]}
     steps = [{**{member: one[member] for member in _OF_STEP}, **_named(one)} for one in ending.steps.values()]

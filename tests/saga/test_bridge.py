@@ -248,6 +248,27 @@ async def test_ids_that_are_masked_leave_nothing_to_do(tmp_path: Path, server: S
     assert not server.calls
 
 
+async def test_ids_are_not_erased_before_the_ending_is_settled(tmp_path: Path, server: Server) -> None:
+    server.there = {"client": {"app"}, "consent": {"app/alice"}}
+    server.answer = lambda method, *_: 503 if method == "DELETE" else None
+    options = ["--reason", "a request", "--config", str(tmp_path / "bridge.toml")]
+    async with bridge_of(tmp_path, server) as bridge:
+        assert await granted(bridge, "alice")
+        await end(bridge, client="app")
+
+        async def tried() -> bool:
+            return len(of(bridge, "step")) == 2
+
+        await until(tried)
+        refused = CliRunner().invoke(cli, ["log", "erase", "--subject", "alice", *options])
+        assert (refused.exit_code, "is not settled" in refused.output) == (1, True)
+        assert CliRunner().invoke(cli, ["log", "erase", "--subject", "bob", *options]).exit_code == 0
+        server.answer = lambda *_: None
+        assert [one["standing"] for one in await settled(bridge)] == ["confirmed"]
+        done = CliRunner().invoke(cli, ["log", "erase", "--subject", "alice", *options])
+        assert (done.exit_code, "entries erased" in done.output) == (0, True)
+
+
 async def test_only_operators_see_what_is_unconfirmed(tmp_path: Path, server: Server) -> None:
     async with bridge_of(tmp_path, server) as bridge:
         for headers, code in ((AS, 403), ({}, 401)):

@@ -15,6 +15,7 @@ from bridge.config.settings import load_settings
 from bridge.evidence.erase import erase as erase_entries
 from bridge.evidence.erase import scrub
 from bridge.model.mask import parse_pointer
+from bridge.saga.status import unsettled_of
 
 SUBJECT = "/subject/id"
 MAX_TOLD = 2000
@@ -26,6 +27,7 @@ MAX_TOLD = 2000
 @click.option("--value", help="The value there.")
 @click.option("--reason", help="Why, for the log; it must not name the value.")
 @click.option("--by", help="Who, for the log; without it the name of the system's user.")
+@click.option("--unsettled", is_flag=True, help="Even where an ending is not settled, whose rest is never done then.")
 @click.option("--dry-run", is_flag=True, help="Only say how many entries it would be.")
 @config_option
 @json_option
@@ -37,6 +39,7 @@ def erase(
     value: str | None,
     reason: str | None,
     by: str | None,
+    unsettled: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -59,6 +62,11 @@ def erase(
         found = holders(reader.db, tokens, written(wanted))
         found = Queries(reader).same_document(found) if found else found
         clear = Queries(reader).clear(wanted) if pointer == SUBJECT else 0
+    if not unsettled and not dry_run and (left := unsettled_of(Path(load_settings(config).evidence.path), wanted)):
+        raise click.ClickException(
+            f"the ending at {left[0]} is not settled, and without its ids nothing more is done about it at its server: "
+            "see `lifecycle status`, and erase after that, or with --unsettled"
+        )
     count = len(found)
     if not dry_run:
         count = _erase(config, found, {"path": pointer, "reason": reason, "by": by})
