@@ -21,8 +21,8 @@ LOGINS = "/admin/oauth2/auth/sessions/login"
 CLIENTS = "/admin/clients"
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
-PAGE, MAX_ITEMS = 250, 100_000
-"""Items of a page (Hydra gives at most 1,000), and of a whole list."""
+PAGE, LONGEST_PAGE, MAX_ITEMS = 250, 1000, 100_000
+"""Items of a page, of the longest that Hydra gives, and of a whole list."""
 
 
 class NoAnswer(BridgeError):
@@ -78,16 +78,20 @@ class HydraAdmin:
     async def whole(self, path: str, query: Mapping[str, str], *, counted: bool = False) -> list[Any]:
         """Every item of a list, of all its pages; `counted`: as many as it says there are. NoAnswer."""
         found: list[Any] = []
-        offset, total = 0, 0
+        size, offset, total = PAGE, 0, 0
         while True:
-            answer = await self.page(path, query, PAGE, offset)
+            answer = await self.page(path, query, size, offset)
+            # A page whose consents have all expired is empty, and tells no number, as a list without any does: if that
+            # is the first, a longer one shows whether there are others after them.
+            if not (offset or answer.value or counted) and size < LONGEST_PAGE:
+                size = LONGEST_PAGE
+                continue
             found += answer.value
-            offset += PAGE
-            # A page whose consents have all expired is empty, and tells no number.
+            offset += size
             total = total if answer.total is None else answer.total
             if answer.total is None and (answer.value or counted):
                 raise NoAnswer("it does not tell how long its list is", "no total")
-            if total > MAX_ITEMS or len(answer.value) > PAGE:
+            if total > MAX_ITEMS or len(answer.value) > size:
                 raise NoAnswer(f"its list is longer than {MAX_ITEMS} items", "too long")
             if offset >= total:
                 break

@@ -20,6 +20,7 @@ class Consent:
     client: str
     challenge: str
     session: str = ""
+    expired: bool = False
 
 
 @dataclass
@@ -49,7 +50,9 @@ class HydraModel:
     async def list_consents(self, request: web.Request) -> web.Response:
         subject = request.query["subject"]
         found = [one for one in self.consents if self._same(one.subject, subject)]
-        return self._page(request, [_told(one) for one in found])
+        answer = self._page(request, [None if one.expired else _told(one) for one in found])
+        shown = [one for one in json.loads(answer.text or "") if one is not None]  # they count, and are not shown
+        return web.json_response(shown, headers={"X-Total-Count": str(len(found))} if shown else {})
 
     async def delete_consents(self, request: web.Request) -> web.Response:
         subject, client = request.query.get("subject", ""), request.query.get("client", "")

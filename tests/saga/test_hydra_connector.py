@@ -90,6 +90,20 @@ async def test_every_page_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (observed.standing, observed.seen) == (Standing.FAILED, {"status": 204, "left": 10})
 
 
+async def test_consents_that_lie_behind_a_page_of_expired_ones_are_seen() -> None:
+    """Of such a page Hydra shows nothing, and no number."""
+    old = [Consent("alice", "other", f"old-{n}", expired=True) for n in range(admin.PAGE + 50)]
+    mine = [Consent("alice", "app", "c1", "s1"), Consent("alice", "app", "c2", "s2")]
+    async with hydra_model(consents=[*old, *mine]) as model:
+        hydra = connector(model)
+        (observed,) = await do(hydra, name(What.GRANT, "c1"), delegation("app", "alice"))
+        assert (observed.standing, observed.seen) == (Standing.ACCEPTED, {"left": 1, "others": 1})
+        assert model.consents[-2:] == mine
+        model.fault = on("DELETE", CONSENT, lambda: web.Response(status=204))
+        (observed,) = await do(hydra, name(What.DELEGATION, "app", "alice"))
+        assert (observed.standing, observed.seen) == (Standing.FAILED, {"status": 204, "left": 2})
+
+
 async def test_a_deletion_that_does_nothing_is_not_believed() -> None:
     async with hydra_model(clients=["app"], consents=[Consent("alice", "app", "c1", "s1")]) as model:
         hydra = connector(model)
