@@ -21,8 +21,6 @@ MAX_ACTORS = 128
 HIDDEN = "(hidden)"
 """Stands in the register for an id that the log does not show, or that was erased."""
 UNKNOWN = float("-inf")
-HIDDEN = "(hidden)"
-"""How a tree shows an id that is masked in the log, or was erased."""
 AHEAD_MS = 60_000
 """How far another clock may be ahead of ours; what began later than that is in another unit, or made up."""
 _ON_A_TOKEN = frozenset({"token_exchange", "jwt_bearer", "saml2_bearer"})
