@@ -56,7 +56,8 @@ def _open_ones(register: Register, logout: Logout, until: float, digest: TokenDi
 
 def _exchanged(register: Register, issuer: str, subject: str) -> Iterator[tuple[Line, str]]:
     """Sessions at `issuer` that tokens named which were exchanged, or asserted, at another server."""
-    for line in register.exchanged():
+    name = Name(What.SUBJECT, issuer, (subject,))
+    for line in (*register.exchanged(name), *register.exchanged_hidden()):
         issuers, found = orjson.loads(line.key.origin) if line.key.origin else ((), ())
         if issuer in issuers:
             yield from ((line, sid) for _, sub, sid in found if sub == subject and sid is not None)
