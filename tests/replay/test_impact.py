@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.policy.impact import NONE, Share, impact
+from bridge.cli.main import cli
+from bridge.cli.policy.impact import NONE, Share
 from bridge.replay import again, rerun
 from bridge.replay.impact import changes
 from bridge.replay.recorded import Recorded, RecordedTuples
@@ -201,8 +202,8 @@ async def test_a_candidate_that_gives_no_answer_does_not_pass(
     await recorded(tmp_path, [{**ONE, "scopes": [scope]} for scope in ("read", "never")], [])
     monkeypatch.setattr(again, "QUERY_S", 0.3)
     monkeypatch.setattr(rerun, "CHUNK", 1)
-    arguments = [str(tmp_path / "candidate"), "--config", str(tmp_path / "bridge.toml")]
-    assert await asyncio.to_thread(impact.main, arguments, standalone_mode=False) == 1
+    arguments = ["policy", "impact", str(tmp_path / "candidate"), "--config", str(tmp_path / "bridge.toml")]
+    assert await asyncio.to_thread(cli.main, arguments, standalone_mode=False) == 1
     told = capsys.readouterr().out
     assert "1 decided again, 1 not replayable" in told and "FAIL  more than allowed: without an answer" in told
 
