@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from bridge.model.commitment import standing_in
@@ -15,6 +15,8 @@ from bridge.model.times import parse_rfc3339
 from bridge.ports import Guard, Lookup, Receipt, Record
 
 ENDED = "ended"
+MAX_NAMES = 4096
+"""Digests that are kept."""
 """The member of a decision that was refused so: which ending, and of what."""
 
 
@@ -22,14 +24,15 @@ class Endings:
     """Makes guards. `digest`: the log's own, by which endings are found."""
 
     def __init__(self, digest: TokenDigest) -> None:
-        self._digest = digest
+        # One call may show the same names in each of its documents, and the writer is held while they are digested.
+        self._digest = lru_cache(MAX_NAMES)(lambda name: name.digest(digest))
 
     def guard(self, request: Mapping[str, Any], issuer: str) -> Guard:
         """For the record of a decision that grants something for `request` (as it came, unmasked)."""
         return partial(self._guarded, request, issuer)
 
     def _guarded(self, request: Mapping[str, Any], issuer: str, record: Record, log: Lookup) -> Record:
-        named = {name.digest(self._digest): name for name in names_in(request, issuer)}
+        named = {self._digest(name): name for name in names_in(request, issuer)}
         told = {receipt.entry[DIGEST]: receipt for receipt in log.newest(KIND, DIGEST, list(named))}
         decided = parse_rfc3339(record.entry["time"]) or 0
         for digest, name in named.items():
