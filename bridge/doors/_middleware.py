@@ -75,7 +75,7 @@ async def _answer(request: web.Request, handler: Handler, metrics: Metrics) -> w
             raise
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
         return _error(request, error.status, error.reason, headers=allow)
-    except Exception:
+    except Exception:  # no stack trace leaves: a defect is a 500
         log.exception("door_defect", path=request.path[:128])
         return _error(request, 500, "the bridge has a defect; its log says more")
 

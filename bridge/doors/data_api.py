@@ -86,7 +86,7 @@ class DataApiDoor:
         try:
             body = self._said(answered[0], document)
             raw = json.dumps(body, indent=2).encode() if request.query.get("pretty") in ("", "true") else encode(body)
-        except Exception:
+        except Exception:  # what was decided was not said: the log tells so
             self._decide.unsaid(call, answered)
             raise
         return web.Response(body=raw, content_type="application/json")

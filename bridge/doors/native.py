@@ -101,7 +101,7 @@ class NativeDoor:
         answered = await self._decide([Asking(asked.document(), call)])
         try:
             body = encode(reply(answered[0], self._origin))
-        except Exception:
+        except Exception:  # what was decided was not said: the log tells so
             self._decide.unsaid(call, answered)
             raise
         return web.Response(body=body, content_type="application/json")

@@ -121,7 +121,7 @@ class Witnesses:
                 one.line = line
         except LogForked as error:
             self._forked, failing, result = error, str(error), "forked"
-        except Exception as error:
+        except Exception as error:  # whatever a witness did, the others are asked
             failing, result = str(error) or type(error).__name__, "failed"
             one.paused_until = time.monotonic() + PAUSE_S
             if not one.failing:

@@ -44,7 +44,7 @@ class Rows:
             return Record(made) if isinstance(made, dict) else made
         except sqlite3.Error:  # of the disk, not of this record
             raise
-        except Exception as error:
+        except Exception as error:  # its own record fails alone
             raise FinishFailed(record) from error
 
     def add(self, row: tuple[int, int, int, str, bytes, bytes], record: Record) -> None:

@@ -197,7 +197,7 @@ class Decide:
             counting = without_failed(verdicts, at_gate, informed)
             question = Question(document, at, self._limits.max_token_lifetime_s, terms, within)
             return combine(question, counting.gate, counting.scopes), verdicts, question, None
-        except Exception as error:
+        except Exception as error:  # a defect of ours is a denial
             log.exception("merging_defect", decision_id=document["id"])
             return deny_all(scopes, Code.POLICY_ERROR), verdicts, None, f"defect: {type(error).__name__}"
 
@@ -205,7 +205,7 @@ class Decide:
         """The denial for a defect of ours, and its record; none when not even that can be made."""
         try:
             return _Judged(*self._recorder.defect(asking, decision_id, at, name))
-        except Exception:
+        except Exception:  # a defect denies, even one that cannot be written down
             log.exception("recording_defect", decision_id=decision_id)
             return _Judged(deny_all(asking.scopes, Code.ENGINE_UNAVAILABLE), ())
 

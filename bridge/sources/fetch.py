@@ -89,7 +89,7 @@ class FetchedSource:
             except asyncio.CancelledError:
                 self._breaker.abandoned()
                 raise
-            except Exception as error:
+            except Exception as error:  # a defect is a failure of this source
                 log.exception("source_defect", source=self.declared.name)
                 return self._failed(f"defect: {type(error).__name__}")
             self._cache.put(key, held)

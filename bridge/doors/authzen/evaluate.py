@@ -46,7 +46,7 @@ class Evaluate:
             if asked.bare:
                 reply = [{"decision": item["decision"]} for item in reply]
             return encode(reply[0] if asked.single else {"evaluations": _until(asked.semantic, reply)})
-        except Exception:
+        except Exception:  # what was decided was not said: the log tells so
             self._decide.unsaid(call, answered)
             self._tuples.unsaid(call, told)
             raise

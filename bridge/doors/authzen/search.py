@@ -76,7 +76,7 @@ class SearchDoor:
             return _failed(searched)
         try:
             body = encode(self._reply(caller, search, cut, searched))
-        except Exception:
+        except Exception:  # what was decided was not said: the log tells so
             self._road.unsaid(call, searched)
             raise
         return web.Response(body=body, content_type="application/json")

@@ -110,7 +110,7 @@ class HookDoor:
             self._metrics.refused("malformed")
             if malformed.status in (408, 413):
                 told.force_close()
-        except Exception:
+        except Exception:  # a product that fails open must hear its own no
             told = hook.fault(500, "the bridge has a defect; its log says more")
             if told is None:
                 raise
@@ -135,6 +135,6 @@ class HookDoor:
         answered = await self._decide([Asking(document, call, terms)])
         try:
             return hook.reply(wish, answered[0])
-        except Exception:
+        except Exception:  # what was decided was not said: the log tells so
             self._decide.unsaid(call, answered)
             raise
